@@ -1,0 +1,1 @@
+"""WHEN: Prefect flows, deployments and the command line."""

@@ -1,0 +1,1 @@
+"""WHAT IS TRUE: pure steps that receive the clock, the window and the settings as arguments."""

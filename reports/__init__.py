@@ -1,0 +1,1 @@
+"""WHAT IS SHOWN AND SENT: the static site and the digests."""

@@ -1,0 +1,1 @@
+"""WHAT IS KEPT: the DuckLake, its tables, models and public views."""
