@@ -1,0 +1,184 @@
+"""Connections to the lake: extensions, attach, the writer's lock and the transaction that survives a power cut.
+
+The lake is DuckLake: DuckDB is the engine, Parquet the storage, SQLite (or PostgreSQL) the catalog.
+Rules that hold for every writer, each with a measured reason:
+inlining is off before the first table exists (flushing inlined rows breaks attached readers);
+every write transaction holds one exclusive file lock (SQLite's own busy handling lost commits);
+Parquet written by the transaction is fsynced before COMMIT (DuckLake syncs its catalog only).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from warehouse.errors import WarehouseError
+
+LAKE = "lake"
+EXTENSIONS = ("ducklake", "sqlite_scanner")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a lake lives: its folder on this host, and the two URIs that may lie elsewhere."""
+
+    home: Path
+    catalog: str = ""
+    storage: str = ""
+
+    @property
+    def catalog_uri(self) -> str:
+        return self.catalog or f"sqlite:{self.home / 'catalog.sqlite'}"
+
+    @property
+    def storage_uri(self) -> str:
+        return self.storage or str(self.home / "data")
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.catalog_uri.startswith("sqlite:")
+
+    @property
+    def exists(self) -> bool:
+        """Whether the embedded catalog has been made; a remote one is asked when attached."""
+        return not self.is_embedded or Path(self.catalog_uri.removeprefix("sqlite:")).exists()
+
+
+def connect(location: Location, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A connection with the lake attached and its schema `main` selected.
+
+    A reader never blocks a writer nor is blocked by one. Raises WarehouseError where there is no lake
+    to read or an extension cannot be loaded.
+    """
+    if read_only and not location.exists:
+        raise WarehouseError(
+            f"no warehouse at {location.home}: nothing was loaded yet; start with `tapewatch demo`, "
+            "`tapewatch backfill` or `tapewatch import`"
+        )
+    location.home.mkdir(parents=True, exist_ok=True)
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    for name in EXTENSIONS:
+        _load_extension(con, name)
+    options = [f"DATA_PATH '{location.storage_uri}'"] if not read_only else ["READ_ONLY"]
+    if location.is_embedded:
+        options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 30000"]
+        if not read_only:
+            Path(location.storage_uri).mkdir(parents=True, exist_ok=True)
+    attach = f"ATTACH 'ducklake:{location.catalog_uri}' AS {LAKE} ({', '.join(options)})"
+    if read_only or location.exists:
+        con.execute(attach)
+    else:
+        with _exclusive(location.home / "writer.lock"):
+            con.execute(attach)
+    con.execute(f"USE {LAKE}.main")
+    return con
+
+
+def _load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Loads from the installed wheel, else DuckDB's own installation, else by INSTALL."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
+        con.load_extension(str(folder / f"{name}.duckdb_extension"))
+        return
+    try:
+        con.execute(f"LOAD {name}")
+    except duckdb.Error:
+        try:
+            con.execute(f"INSTALL {name}")
+            con.execute(f"LOAD {name}")
+        except duckdb.Error as error:
+            package = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
+            raise WarehouseError(
+                f"DuckDB's extension {name} is missing and cannot be downloaded: "
+                f"run `pip install {package}` (or `make setup`)"
+            ) from error
+
+
+@contextmanager
+def transaction(con: duckdb.DuckDBPyConnection, location: Location) -> Iterator[None]:
+    """One write transaction: the writer's lock, BEGIN, fsync of new Parquet, COMMIT; rolled back on an error.
+
+    The kernel frees the lock the moment its holder dies, so a killed writer leaves nothing to repair.
+    Stage tables must be TEMP tables made before this begins: one transaction writes one database.
+    """
+    with _exclusive(location.home / "writer.lock"):
+        con.execute("BEGIN")
+        try:
+            started_ms = time.time_ns() // 1_000_000
+            yield
+            if location.is_embedded:
+                _sync_new_files(Path(location.storage_uri), started_ms)
+            con.execute("COMMIT")
+        except BaseException:
+            _rollback(con)
+            raise
+
+
+def _rollback(con: duckdb.DuckDBPyConnection) -> None:
+    try:
+        con.execute("ROLLBACK")
+    except duckdb.Error:  # a failed COMMIT has rolled back already
+        return
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_new_files(storage: Path, since_ms: int) -> None:
+    """fsync of the Parquet files (and their folders) that were written since `since_ms`.
+
+    DuckLake names files by UUIDv7, whose first 48 bits are the milliseconds of their making, so no file
+    has to be looked at twice.
+    """
+    oldest = f"{max(since_ms - 1000, 0):012x}"
+    for folder, names in _changed_folders(str(storage), since_ms / 1000 - 1):
+        fresh = [name for name in names if _made_at(name) >= oldest]
+        for name in fresh:
+            _fsync(os.path.join(folder, name))
+        if fresh:
+            while folder.startswith(str(storage)):
+                _fsync(folder)
+                folder = os.path.dirname(folder)
+
+
+def _changed_folders(folder: str, since: float) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below with its file names; a day's partition untouched since then is not listed."""
+    files = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                files.append(entry.name)
+            elif not entry.name.startswith("day=") or entry.stat().st_mtime >= since:
+                yield from _changed_folders(entry.path, since)
+    if files:
+        yield folder, files
+
+
+def _made_at(name: str) -> str:
+    """The 12 hexadecimal digits of a UUIDv7's time out of `ducklake-<uuid>[-delete].parquet`; '' for other files."""
+    return name[9:17] + name[18:22] if name.startswith("ducklake-") else ""
+
+
+def _fsync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,187 @@
+"""Brings a lake's schema to this version: numbered DDL once, configured columns, the public views.
+
+Safe to run at every start and by several processes: everything happens under the writer's lock, and what is
+already there is not touched.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+
+from warehouse.connect import EXTENSIONS, LAKE, Location, transaction
+from warehouse.errors import WarehouseError
+
+INDICATOR_KEY = {"source": "VARCHAR", "symbol": "VARCHAR", "interval": "VARCHAR", "ts": "TIMESTAMP"}
+
+
+def migrate(
+    con: duckdb.DuckDBPyConnection,
+    location: Location,
+    indicators: Mapping[str, str],
+    hidden: frozenset[str] = frozenset(),
+    intervals: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Applies what is missing and returns its names; nothing if the lake is up to date.
+
+    indicators: column -> DuckDB type of `indicators` beyond its key; `hidden` ones carry state and stay out of
+    the public view. intervals: name -> seconds of the configured windows.
+    Raises WarehouseError where a migration that was applied has another text today.
+    """
+    applied: list[str] = []
+    if not _has_table(con, "ops", "migrations"):
+        con.execute(f"CALL {LAKE}.set_option('data_inlining_row_limit', 0)")
+        with transaction(con, location):
+            if not _has_table(con, "ops", "migrations"):
+                applied += _first(con)
+    applied += _pending(con, location)
+    applied += _indicator_columns(con, location, indicators)
+    applied += _intervals(con, location, intervals or {})
+    applied += _views(con, location, hidden)
+    return applied
+
+
+def write_open_sql(location: Location) -> Path:
+    """`open.sql` beside the catalog: `duckdb -init open.sql` gives a read-only SQL shell."""
+    loads = []
+    for name in EXTENSIONS:
+        spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+        binary = spec and spec.origin and (
+            Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+        )
+        loads.append(f"LOAD '{binary}';" if binary else f"INSTALL {name}; LOAD {name};")
+    text = "\n".join(
+        [
+            f"-- Opens the warehouse read-only in DuckDB's shell {duckdb.__version__}.",
+            *loads,
+            f"ATTACH 'ducklake:{location.catalog_uri}' AS tapewatch (READ_ONLY);",
+            "USE tapewatch.main;",
+            "",
+        ]
+    )
+    path = location.home / "open.sql"
+    if not path.exists() or path.read_text() != text:
+        draft = path.with_suffix(".tmp")
+        draft.write_text(text)
+        draft.replace(path)
+    return path
+
+
+def _first(con: duckdb.DuckDBPyConnection) -> list[str]:
+    names = []
+    statements = _ddl()
+    for name, text in statements:
+        for statement in _statements(text):
+            con.execute(statement)
+        names.append(name)
+    columns = ", ".join(f"{name} {kind}" for name, kind in {**INDICATOR_KEY, "run_id": "VARCHAR"}.items())
+    con.execute(f"CREATE TABLE calc.indicators ({columns})")
+    con.execute("ALTER TABLE calc.indicators SET PARTITIONED BY (interval, year(ts), month(ts))")
+    con.execute("CREATE TABLE ops.migrations (name VARCHAR, sha256 VARCHAR, applied_at TIMESTAMP)")
+    for name, text in statements:
+        _record(con, name, text)
+    return names
+
+
+def _pending(con: duckdb.DuckDBPyConnection, location: Location) -> list[str]:
+    known = dict(con.execute("SELECT name, sha256 FROM ops.migrations").fetchall())
+    names = []
+    for name, text in _ddl():
+        if name in known:
+            if known[name] != _digest(text):
+                raise WarehouseError(
+                    f"migration {name} was applied to {location.home} with another text: "
+                    "migrations are never edited, add a new one"
+                )
+            continue
+        with transaction(con, location):
+            for statement in _statements(text):
+                con.execute(statement)
+            _record(con, name, text)
+        names.append(name)
+    return names
+
+
+def _indicator_columns(
+    con: duckdb.DuckDBPyConnection, location: Location, wanted: Mapping[str, str]
+) -> list[str]:
+    present = _columns(con, "calc", "indicators")
+    missing = {name: kind for name, kind in wanted.items() if name not in present}
+    if not missing:
+        return []
+    with transaction(con, location):
+        for name, kind in missing.items():
+            con.execute(f'ALTER TABLE calc.indicators ADD COLUMN IF NOT EXISTS "{name}" {kind}')
+    return [f"indicators.{name}" for name in missing]
+
+
+def _intervals(con: duckdb.DuckDBPyConnection, location: Location, wanted: Mapping[str, int]) -> list[str]:
+    present = dict(con.execute("SELECT interval, seconds FROM core.intervals").fetchall())
+    if not wanted or present == dict(wanted):
+        return []
+    with transaction(con, location):
+        con.execute("DELETE FROM core.intervals")
+        con.executemany("INSERT INTO core.intervals VALUES (?, ?)", [list(item) for item in wanted.items()])
+    return ["intervals"]
+
+
+def _views(con: duckdb.DuckDBPyConnection, location: Location, hidden: frozenset[str]) -> list[str]:
+    """Creates the views whose text is new. A view's digest is kept in ops.migrations under `view:NAME`."""
+    texts = {path.name.removesuffix(".sql").removeprefix("zz_"): path.read_text() for path in _folder("views")}
+    public = [c for c in _columns(con, "calc", "indicators") if c not in hidden and c != "run_id"]
+    listed = ", ".join(f'"{name}"' for name in public)
+    texts = {"indicators": f"SELECT {listed} FROM calc.indicators", **texts}
+    known = dict(
+        con.execute("SELECT name, arg_max(sha256, applied_at) FROM ops.migrations GROUP BY name").fetchall()
+    )
+    # A view on a view keeps the columns it saw when it was made, so one new text renews all.
+    if all(known.get(f"view:{name}") == _digest(text) for name, text in texts.items()):
+        return []
+    with transaction(con, location):
+        for name, text in texts.items():
+            con.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
+            if known.get(f"view:{name}") != _digest(text):
+                _record(con, f"view:{name}", text)
+    return [f"view:{name}" for name in texts]
+
+
+def _record(con: duckdb.DuckDBPyConnection, name: str, text: str) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    con.execute("INSERT INTO ops.migrations VALUES (?, ?, ?)", [name, _digest(text), now])
+
+
+def _ddl() -> list[tuple[str, str]]:
+    return [(path.name.removesuffix(".sql"), path.read_text()) for path in _folder("ddl")]
+
+
+def _folder(name: str) -> list[Path]:
+    folder = Path(str(files("warehouse") / name))
+    return sorted(path for path in folder.iterdir() if path.suffix == ".sql")
+
+
+def _statements(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _has_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    return bool(_columns(con, schema, table))
+
+
+def _columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[str]:
+    found = con.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() "
+        "AND schema_name = ? AND table_name = ? ORDER BY column_index",
+        [schema, table],
+    ).fetchall()
+    return [name for (name,) in found]
