@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def connect(location: Location, *, read_only: bool = False) -> duckdb.DuckDBPyCo
     if read_only or location.exists:
         con.execute(attach)
     else:
-        with _exclusive(location.home / "writer.lock"):
+        with writer(location):
             con.execute(attach)
     con.execute(f"USE {LAKE}.main")
     return con
@@ -111,7 +112,7 @@ def transaction(con: duckdb.DuckDBPyConnection, location: Location) -> Iterator[
     The kernel frees the lock the moment its holder dies, so a killed writer leaves nothing to repair.
     Stage tables must be TEMP tables made before this begins: one transaction writes one database.
     """
-    with _exclusive(location.home / "writer.lock"):
+    with writer(location):
         con.execute("BEGIN")
         try:
             started_ms = time.time_ns() // 1_000_000
@@ -132,13 +133,27 @@ def _rollback(con: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def writer(location: Location) -> Iterator[None]:
+    """Holds the writer's lock; what is read inside stays true until the transaction that follows it inside.
+
+    Entering it again in the same thread is free, so that `transaction` can stand inside or alone.
+    """
+    held: set[Path] = _held.__dict__.setdefault("paths", set())
+    path = location.home / "writer.lock"
+    if path in held:
+        yield
+        return
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        held.add(path)
         yield
     finally:
+        held.discard(path)
         os.close(handle)
+
+
+_held = threading.local()
 
 
 def _sync_new_files(storage: Path, since_ms: int) -> None:

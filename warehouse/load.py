@@ -1,0 +1,273 @@
+"""Facts into the lake: bars with revisions, trades, quarantine and the ledger, one transaction a batch.
+
+A batch is known by its id: loading it again does nothing. Within and across batches a bar is known by
+(source, symbol, ts): the same values again change nothing, other values become the next revision and the
+former row moves to `core.bar_revisions`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import polars as pl
+
+from warehouse.connect import Location, transaction, writer
+from warehouse.stage import frame, literal, literals, scalar, stage
+
+VALUES = ("open", "high", "low", "close", "volume", "turnover", "trades")
+QUARANTINE_COLUMNS = (
+    "id, source, symbol, ts, reason, detail, payload, file, line, run_id, batch_id, seen_at"
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one delivery is known by; `known_at` is when we learned of it, naive UTC."""
+
+    batch_id: str
+    source: str
+    kind: str
+    run_id: str
+    known_at: datetime
+    rows_in: int = 0
+    sha256: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a batch changed; all zero if it had been loaded before."""
+
+    rows_new: int = 0
+    rows_revised: int = 0
+    rows_quarantined: int = 0
+    from_ts: datetime | None = None
+    to_ts: datetime | None = None
+    already: bool = False
+
+
+def load_bars(
+    con: duckdb.DuckDBPyConnection,
+    location: Location,
+    batch: Batch,
+    bars: pl.DataFrame,
+    quarantined: pl.DataFrame,
+    calendars: dict[str, str],
+) -> Loaded:
+    """Accepted closed one-minute bars (BAR_SCHEMA, unique by key) and quarantined rows of one batch.
+
+    calendars: source -> trading calendar, for series the warehouse has not met.
+    """
+    stage(con, "stage_bars", bars)
+    stage(con, "stage_quarantine", quarantined.select(QUARANTINE_COLUMNS.split(", ")))
+    with writer(location):
+        if is_loaded(con, batch.batch_id):
+            return Loaded(already=True)
+        bounds = _split_bars(con, bars)
+        counts = [_count(con, name) for name in ("fresh_bars", "changed_bars", "fresh_quarantine")]
+        new_series = _new_series(con, calendars, batch)
+        loaded = Loaded(*counts, *bounds)
+        with transaction(con, location):
+            if loaded.rows_new:
+                _insert_bars(con, "fresh_bars", "1", batch)
+            if loaded.rows_revised:
+                _revise_bars(con, bounds, batch)
+            _insert_quarantine(con, loaded.rows_quarantined)
+            if new_series:
+                con.execute("INSERT INTO core.series FROM new_series")
+            _record(con, batch, loaded)
+    return loaded
+
+
+def load_trades(
+    con: duckdb.DuckDBPyConnection,
+    location: Location,
+    batch: Batch,
+    trades: pl.DataFrame,
+    quarantined: pl.DataFrame,
+    calendars: dict[str, str],
+) -> Loaded:
+    """Accepted trades (TRADE_SCHEMA) of one batch; an id that is there already is left alone."""
+    stage(con, "stage_trades", trades)
+    stage(con, "stage_bars", trades.select("source", "symbol"))
+    stage(con, "stage_quarantine", quarantined.select(QUARANTINE_COLUMNS.split(", ")))
+    with writer(location):
+        if is_loaded(con, batch.batch_id):
+            return Loaded(already=True)
+        bounds = _bounds(trades)
+        con.execute(f"""
+            CREATE OR REPLACE TEMP TABLE fresh_trades AS
+            SELECT s.* FROM stage_trades AS s
+            ANTI JOIN (SELECT * FROM core.trades WHERE {_between(bounds)}) AS t USING (source, symbol, trade_id)
+            QUALIFY row_number() OVER (PARTITION BY source, symbol, trade_id ORDER BY ts) = 1""")
+        _fresh_quarantine(con)
+        new_series = _new_series(con, calendars, batch)
+        loaded = Loaded(
+            _count(con, "fresh_trades"), 0, _count(con, "fresh_quarantine"), *bounds
+        )
+        with transaction(con, location):
+            if loaded.rows_new:
+                con.execute(f"""
+                    INSERT INTO core.trades
+                    SELECT source, symbol, trade_id, ts, price, qty, side, fills, {literal(batch.kind)},
+                           {literal(batch.known_at)}, {literal(batch.run_id)}, {literal(batch.batch_id)}
+                    FROM fresh_trades ORDER BY source, symbol, trade_id""")
+            _insert_quarantine(con, loaded.rows_quarantined)
+            if new_series:
+                con.execute("INSERT INTO core.series FROM new_series")
+            _record(con, batch, loaded)
+    return loaded
+
+
+def load_interval_bars(
+    con: duckdb.DuckDBPyConnection,
+    location: Location,
+    batch: Batch,
+    interval: str,
+    bars: pl.DataFrame,
+    quarantined: pl.DataFrame,
+    calendars: dict[str, str],
+) -> Loaded:
+    """Bars of another width than a minute, kept as given for `ohlcv`; a later file replaces what it repeats."""
+    stage(con, "stage_bars", bars)
+    stage(con, "stage_quarantine", quarantined.select(QUARANTINE_COLUMNS.split(", ")))
+    with writer(location):
+        if is_loaded(con, batch.batch_id):
+            return Loaded(already=True)
+        bounds = _bounds(bars)
+        same = " AND ".join(f"t.{c} IS NOT DISTINCT FROM s.{c}" for c in VALUES)
+        con.execute(f"""
+            CREATE OR REPLACE TEMP TABLE fresh_bars AS
+            SELECT s.* FROM stage_bars AS s
+            WHERE NOT EXISTS (
+                SELECT 1 FROM core.interval_bars AS t
+                WHERE t.interval = {literal(interval)} AND t.source = s.source AND t.symbol = s.symbol
+                  AND t.ts = s.ts AND {same})""")
+        _fresh_quarantine(con)
+        new_series = _new_series(con, calendars, batch)
+        loaded = Loaded(_count(con, "fresh_bars"), 0, _count(con, "fresh_quarantine"), *bounds)
+        with transaction(con, location):
+            con.execute(f"""
+                DELETE FROM core.interval_bars AS t USING fresh_bars AS s
+                WHERE t.source = s.source AND t.symbol = s.symbol AND t.ts = s.ts AND t.interval = {literal(interval)}""")
+            con.execute(f"""
+                INSERT INTO core.interval_bars
+                SELECT source, symbol, {literal(interval)}, ts, open, high, low, close, volume,
+                       turnover / nullif(volume, 0), turnover, trades, venue, {literal(batch.known_at)},
+                       {literal(batch.run_id)}, {literal(batch.kind)}, {literal(batch.batch_id)}
+                FROM fresh_bars ORDER BY source, symbol, ts""")
+            _insert_quarantine(con, loaded.rows_quarantined)
+            if new_series:
+                con.execute("INSERT INTO core.series FROM new_series")
+            _record(con, batch, loaded)
+    return loaded
+
+
+def is_loaded(con: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
+    return bool(scalar(con, f"SELECT count(*) FROM core.ledger WHERE batch_id = {literal(batch_id)}"))
+
+
+def loaded_batches(con: duckdb.DuckDBPyConnection, source: str) -> set[str]:
+    """Ids of the batches of a source that the ledger knows."""
+    rows = con.execute(f"SELECT batch_id FROM core.ledger WHERE source = {literal(source)}").fetchall()
+    return {batch_id for (batch_id,) in rows}
+
+
+def _split_bars(con: duckdb.DuckDBPyConnection, bars: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
+    """Temporary tables fresh_bars (new keys), changed_bars (known keys, other values), fresh_quarantine."""
+    bounds = _bounds(bars)
+    con.execute(f"""
+        CREATE OR REPLACE TEMP TABLE known_bars AS
+        SELECT t.* FROM core.bars AS t SEMI JOIN stage_bars AS s USING (source, symbol, ts)
+        WHERE {_between(bounds, "t.ts")}""")
+    con.execute("""
+        CREATE OR REPLACE TEMP TABLE fresh_bars AS
+        SELECT * FROM stage_bars ANTI JOIN known_bars USING (source, symbol, ts)
+        QUALIFY row_number() OVER (PARTITION BY source, symbol, ts) = 1""")
+    other = " OR ".join(f"s.{c} IS DISTINCT FROM k.{c}" for c in VALUES)
+    con.execute(f"""
+        CREATE OR REPLACE TEMP TABLE changed_bars AS
+        SELECT s.*, k.revision + 1 AS revision
+        FROM stage_bars AS s JOIN known_bars AS k USING (source, symbol, ts) WHERE {other}
+        QUALIFY row_number() OVER (PARTITION BY source, symbol, ts) = 1""")
+    _fresh_quarantine(con)
+    return bounds
+
+
+def _fresh_quarantine(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("""
+        CREATE OR REPLACE TEMP TABLE fresh_quarantine AS
+        SELECT * FROM stage_quarantine ANTI JOIN core.quarantine USING (id)
+        QUALIFY row_number() OVER (PARTITION BY id) = 1""")
+
+
+def _insert_bars(con: duckdb.DuckDBPyConnection, table: str, revision: str, batch: Batch) -> None:
+    con.execute(f"""
+        INSERT INTO core.bars
+        SELECT source, symbol, ts, open, high, low, close, volume, turnover / nullif(volume, 0), turnover, trades,
+               venue, {revision}, {literal(batch.known_at)}, {literal(batch.run_id)}, {literal(batch.kind)},
+               {literal(batch.batch_id)}
+        FROM {table} ORDER BY source, symbol, ts""")
+
+
+def _revise_bars(
+    con: duckdb.DuckDBPyConnection, bounds: tuple[datetime | None, datetime | None], batch: Batch
+) -> None:
+    con.execute(f"""
+        INSERT INTO core.bar_revisions
+        SELECT known_bars.*, {literal(batch.known_at)} FROM known_bars SEMI JOIN changed_bars USING (source, symbol, ts)""")
+    con.execute(f"""
+        DELETE FROM core.bars AS t USING changed_bars AS s
+        WHERE t.source = s.source AND t.symbol = s.symbol AND t.ts = s.ts AND {_between(bounds, "t.ts")}""")
+    _insert_bars(con, "changed_bars", "revision", batch)
+
+
+def _insert_quarantine(con: duckdb.DuckDBPyConnection, rows: int) -> None:
+    if rows:
+        con.execute(f"INSERT INTO core.quarantine SELECT {QUARANTINE_COLUMNS} FROM fresh_quarantine")
+
+
+def _new_series(con: duckdb.DuckDBPyConnection, calendars: dict[str, str], batch: Batch) -> int:
+    known = ", ".join(f"({literal(s)}, {literal(c)})" for s, c in calendars.items()) or "(NULL, NULL)"
+    con.execute(f"""
+        CREATE OR REPLACE TEMP TABLE new_series AS
+        SELECT DISTINCT s.source, s.symbol, coalesce(c.calendar, '24/7') AS calendar,
+               {literal(batch.kind)} AS origin, {literal(batch.known_at)} AS first_seen
+        FROM stage_bars AS s
+        ANTI JOIN core.series AS k USING (source, symbol)
+        LEFT JOIN (VALUES {known}) AS c(source, calendar) ON c.source = s.source""")
+    return _count(con, "new_series")
+
+
+def _record(con: duckdb.DuckDBPyConnection, batch: Batch, loaded: Loaded) -> None:
+    row = (
+        batch.batch_id, batch.source, batch.kind, loaded.from_ts, loaded.to_ts, batch.rows_in, loaded.rows_new,
+        loaded.rows_revised, loaded.rows_quarantined, batch.sha256, batch.path, batch.run_id, batch.known_at,
+    )  # fmt: skip
+    con.execute(f"INSERT INTO core.ledger VALUES {literals(row)}")
+
+
+def _bounds(rows: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
+    low, high = rows["ts"].min(), rows["ts"].max()
+    return (low, high) if isinstance(low, datetime) and isinstance(high, datetime) else (None, None)
+
+
+def _between(bounds: tuple[datetime | None, datetime | None], column: str = "ts") -> str:
+    low, high = bounds
+    return "false" if low is None else f"{column} BETWEEN {literal(low)} AND {literal(high)}"
+
+
+def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(str(scalar(con, f"SELECT count(*) FROM {table}")))
+
+
+def watermarks(con: duckdb.DuckDBPyConnection, source: str, since: datetime) -> dict[str, datetime]:
+    """Symbol -> open time (naive UTC) of its newest bar at or after `since`; symbols without one are absent."""
+    rows = frame(
+        con,
+        f"SELECT symbol, max(ts) AS ts FROM core.bars WHERE source = {literal(source)} AND ts >= {literal(since)} "
+        "GROUP BY symbol",
+    )
+    return dict(zip(rows["symbol"].to_list(), rows["ts"].to_list(), strict=True))
