@@ -1,0 +1,1 @@
+"""The venues we read, one adapter a file."""
