@@ -29,7 +29,7 @@ SESSION_SCHEMA: dict[str, pl.DataType] = {
 
 
 class Override(Protocol):
-    """A session that differs from the exchange's calendar; `open` and `close` are UTC hours such as `18:00`."""
+    """A session that differs from the exchange's calendar; hours in UTC as in `18:00`."""
 
     @property
     def calendar(self) -> str: ...

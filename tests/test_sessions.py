@@ -103,5 +103,5 @@ def test_hours_that_are_no_session_are_refused() -> None:
 
 
 def test_an_unknown_calendar_names_its_neighbours() -> None:
-    with pytest.raises(CalendarError, match="no calendar is called 'XNIS'; did you mean .*XNYS"):
+    with pytest.raises(CalendarError, match=r"no calendar is called 'XNIS'; did you mean .*XNYS"):
         sessions("XNIS", date(2026, 1, 5), date(2026, 1, 5))
