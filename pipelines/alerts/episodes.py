@@ -1,0 +1,64 @@
+"""Anomalies into episodes: what a reader wants once, not once a minute."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from pipelines.market import naive
+
+QUIET = timedelta(minutes=15)
+_RANK = {"critical": 0, "high": 1, "medium": 2, "info": 3}
+
+
+def episodes(anomalies: pl.DataFrame, until: datetime, quiet: timedelta = QUIET) -> pl.DataFrame:
+    """One row per run of anomalies of a (source, symbol, kind) without a pause over `quiet`.
+
+    anomalies: id, source, symbol, interval, ts (open of the bar), kind, value, baseline, ratio, zscore,
+    severity, reason. `quiet` is at least twice the bar's own length.
+    Gives source, symbol, kind, severity (the gravest), interval, since, last, bars, worst_id, worst_ts,
+    value, baseline, ratio, zscore, reason (all of the worst bar) and state: `open` if the last is at most
+    `quiet` before `until`, else `over`. Gravest and newest first.
+    """
+    if anomalies.is_empty():
+        return anomalies.select("source", "symbol", "kind").head(0)
+    key = ["source", "symbol", "kind"]
+    length = pl.max_horizontal(pl.lit(quiet), 2 * _length())
+    worst = pl.max_horizontal(pl.col("ratio").abs(), pl.col("zscore").abs(), pl.lit(0.0))
+    numbered = (
+        anomalies.with_columns(quiet=length, rank=pl.col("severity").replace_strict(_RANK, default=9))
+        .sort("ts", "interval")
+        .with_columns(badness=worst)
+        .with_columns(new=(pl.col("ts").diff() > pl.col("quiet")).fill_null(True).cum_sum().over(key))
+    )
+    gravest = numbered.sort("rank", "badness", "ts", descending=[False, True, False])
+    shown = ["severity", "interval", "value", "baseline", "ratio", "zscore", "reason"]
+    return (
+        gravest.group_by([*key, "new"], maintain_order=True)
+        .agg(
+            *[pl.col(name).first() for name in shown],
+            pl.col("rank").first(),
+            worst_id=pl.col("id").first(),
+            worst_ts=pl.col("ts").first(),
+            since=pl.col("ts").min(),
+            last=pl.col("ts").max(),
+            bars=pl.col("ts").n_unique(),
+            quiet=pl.col("quiet").max(),
+        )
+        .with_columns(
+            state=pl.when(pl.lit(naive(until)) - pl.col("last") <= pl.col("quiet"))
+            .then(pl.lit("open"))
+            .otherwise(pl.lit("over"))
+        )
+        .sort("rank", "last", descending=[False, True])
+        .drop("rank", "new", "quiet")
+    )
+
+
+def _length() -> pl.Expr:
+    """The interval `5m` as a duration; an anomaly without one (a feed's) has none."""
+    unit = (
+        pl.col("interval").str.slice(-1).replace_strict({"s": 1, "m": 60, "h": 3600, "d": 86400}, default=0)
+    )
+    return pl.duration(seconds=(pl.col("interval").str.extract(r"^(\d+)").cast(pl.Int64) * unit).fill_null(0))

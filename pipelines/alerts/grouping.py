@@ -1,0 +1,232 @@
+"""Alerts into messages: what is pushed at once, together with what, and how often.
+
+Alerts of one market and severity form a group. A group speaks when it has something new and its cooldown is
+over; what fires meanwhile is held and counted, then told in the next message. What still fires, and nobody
+has acknowledged, is repeated. Severities outside a route wait for the digest. All of it is computed from what
+the outbox says was told, so nothing is kept beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+from itertools import groupby
+from typing import Any, Literal
+
+from pipelines.alerts.rules import SEVERITIES, Severity
+from pipelines.alerts.states import Alert
+from pipelines.market import MINUTE
+
+COOLDOWN = timedelta(minutes=5)
+REPEAT_AFTER = timedelta(hours=4)
+
+Occasion = Literal["news", "repeat", "escalation"]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which alerts go to which channels at once; no channels = all but `file`.
+
+    escalate_after: an alert that fires so long without acknowledgement goes to `escalate_to` once.
+    """
+
+    channels: tuple[str, ...] = ()
+    severities: tuple[Severity, ...] = ("critical", "high")
+    cooldown: timedelta = COOLDOWN
+    repeat_after: timedelta = REPEAT_AFTER
+    escalate_after: timedelta | None = None
+    escalate_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Silence:
+    """No messages about what matches, from `starts_at` until `ends_at`, with a reason and an author.
+
+    rule and on are globs; `on` matches a symbol, source:symbol, a pair or a source; empty = everything.
+    """
+
+    id: str
+    reason: str
+    author: str
+    starts_at: datetime
+    ends_at: datetime
+    rule: str = "*"
+    on: tuple[str, ...] = ()
+
+    def covers(self, alert: Alert, now: datetime) -> bool:
+        return (
+            self.starts_at <= now < self.ends_at
+            and fnmatchcase(alert.rule.lower(), self.rule.lower())
+            and (
+                not self.on
+                or any(fnmatchcase(name, glob.lower()) for name in _names(alert) for glob in self.on)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the outbox says of one group: its last message and the state each alert was last told in."""
+
+    at: datetime
+    states: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One message to be: facts, no text. `suppressed` firings were held back by the cooldown."""
+
+    group_key: str
+    occasion: Occasion
+    at: datetime
+    alerts: tuple[Alert, ...]
+    suppressed: int = 0
+    channels: tuple[str, ...] = ()
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {alert.id: alert.state for alert in self.alerts}
+
+
+def group_key(alert: Alert) -> str:
+    """The market (a source; `cross` for a pair over two) and the severity."""
+    return f"{alert.labels.source or 'cross'}|{alert.severity}"
+
+
+def notices(
+    alerts: Iterable[Alert],
+    told: Mapping[str, Told],
+    now: datetime,
+    route: Route | None = None,
+    silences: Sequence[Silence] = (),
+) -> list[Notice]:
+    """The messages due at `now`: at most one a group, plus its escalation.
+
+    alerts: the newest event of each episode that is open or ended since its group last spoke.
+    told: by group key; escalations under `escalation|<group>`.
+    """
+    route = route or Route()
+    pushed = [alert for alert in alerts
+              if alert.fired_at and alert.severity in route.severities
+              and not any(silence.covers(alert, now) for silence in silences)]  # fmt: skip
+    found: list[Notice] = []
+    for key, members in groupby(sorted(pushed, key=_order), key=group_key):
+        group = tuple(members)
+        found += _group_notice(key, group, told.get(key), now, route)
+        found += _escalation(key, group, told.get(f"escalation|{key}"), now, route)
+    return found
+
+
+def messages(notices: Iterable[Notice], channels: Iterable[str]) -> list[dict[str, Any]]:
+    """The outbox rows of notices: one a channel, with an id that is the same however often it is made.
+
+    Each row: id, channel, group_key, facts. `file` keeps digests only, so it is left out.
+    """
+    pushed = [name for name in channels if name != "file"]
+    return [
+        {
+            "id": message_id(notice.group_key, channel, notice.at, notice.states),
+            "channel": channel,
+            "group_key": notice.group_key,
+            "facts": facts_of(notice),
+        }
+        for notice in notices
+        for channel in (notice.channels or pushed)
+    ]
+
+
+def message_id(group: str, channel: str, at: datetime, states: Mapping[str, str]) -> str:
+    said = repr((group, channel, at.isoformat(), sorted(states.items())))
+    return blake2b(said.encode(), digest_size=10).hexdigest()
+
+
+def facts_of(notice: Notice) -> dict[str, Any]:
+    """A notice as JSON-ready facts; `reports` renders them when the message is sent."""
+    return {
+        "kind": "alert",
+        "group_key": notice.group_key,
+        "occasion": notice.occasion,
+        "at": notice.at.isoformat(),
+        "suppressed": notice.suppressed,
+        "states": notice.states,
+        "alerts": [alert_facts(alert) for alert in notice.alerts],
+    }
+
+
+def alert_facts(alert: Alert) -> dict[str, Any]:
+    """One alert as JSON-ready facts; times are ISO texts in UTC."""
+    times = {name: getattr(alert, name) for name in ("started_at", "fired_at", "resolved_at", "acked_at")}
+    return {
+        "id": alert.id,
+        "rule": alert.rule,
+        **alert.labels._asdict(),
+        "state": alert.state,
+        "severity": alert.severity,
+        "value": alert.value,
+        "threshold": alert.threshold,
+        **{name: at.isoformat() if at else None for name, at in times.items()},
+        "evidence": dict(alert.evidence),
+    }
+
+
+def _group_notice(
+    key: str, group: tuple[Alert, ...], told: Told | None, now: datetime, route: Route
+) -> list[Notice]:
+    if told and timedelta(0) <= now - told.at < route.cooldown:
+        return []
+    said = told.states if told else {}
+    news = tuple(alert for alert in group if _is_news(alert, told, route))
+    if news:
+        held = sum(1 for alert in news if alert.id not in said and _fell_into_cooldown(alert, told, route))
+        return [Notice(key, "news", _spoken_at(news, told, now, route), news, held, route.channels)]
+    lasting = tuple(alert for alert in group if alert.state == "firing" and alert.acked_at is None)
+    if told and lasting and now - told.at >= route.repeat_after:
+        return [Notice(key, "repeat", now, lasting, 0, route.channels)]
+    return []
+
+
+def _is_news(alert: Alert, told: Told | None, route: Route) -> bool:
+    """Firing and not told; or resolved since, if its firing was told or fell into the cooldown."""
+    said = told.states if told else {}
+    if said.get(alert.id) == alert.state:
+        return False
+    return alert.state == "firing" or alert.id in said or _fell_into_cooldown(alert, told, route)
+
+
+def _fell_into_cooldown(alert: Alert, told: Told | None, route: Route) -> bool:
+    return bool(told and alert.fired_at and told.at < alert.fired_at < told.at + route.cooldown)
+
+
+def _spoken_at(news: Sequence[Alert], told: Told | None, now: datetime, route: Route) -> datetime:
+    """The time the next cooldown counts from: the newest event's, so that a run's delay adds nothing."""
+    latest = [alert.seen_at for alert in news] + [now - MINUTE] + ([told.at + route.cooldown] if told else [])
+    return min(now, max(latest))
+
+
+def _escalation(
+    key: str, group: tuple[Alert, ...], told: Told | None, now: datetime, route: Route
+) -> list[Notice]:
+    wait = route.escalate_after
+    if wait is None or not route.escalate_to:
+        return []
+    said = told.states if told else {}
+    due = tuple(
+        alert
+        for alert in group
+        if alert.state == "firing" and not alert.acked_at and alert.id not in said
+        and alert.fired_at and now - alert.fired_at >= wait
+    )  # fmt: skip
+    return [Notice(f"escalation|{key}", "escalation", now, due, 0, route.escalate_to)] if due else []
+
+
+def _order(alert: Alert) -> tuple[str, int, datetime]:
+    return group_key(alert), SEVERITIES.index(alert.severity), alert.started_at
+
+
+def _names(alert: Alert) -> list[str]:
+    source, symbol, pair, _ = alert.labels
+    names = [source, symbol, pair, f"{source}:{symbol}" if symbol else None]
+    return [name.lower() for name in names if name]
