@@ -1,0 +1,166 @@
+"""Technical indicators as TA-Lib defines them, for whole histories and for the newest bars alone.
+
+`full` computes every bar of every series. `advance` computes only the new bars, from the stored row before
+them and the last `params.lookback` bars; both give the same numbers (to 1e-9), because windows go through
+the same functions and the recursive averages (EMA, Wilder) carry their state on.
+
+Two deliberate differences from TA-Lib: RSI is null, not 0, where the price has not moved at all (nobody has
+oversold a flat line), and there the bands have exactly no width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from pipelines.analytics.baseline import judge
+from pipelines.analytics.history import Bars, series_rows
+from pipelines.analytics.newest import Block, Integers, newest_rows
+from pipelines.analytics.params import (
+    SPAN,
+    VOLUME_COLUMNS,
+    IndicatorParams,
+    carried,
+    columns,
+    hidden_columns,
+)
+from pipelines.analytics.windows import Floats
+
+__all__ = ["LOOKBACK", "SPAN", "IndicatorParams", "advance", "carried", "columns", "full", "hidden_columns"]
+
+LOOKBACK = IndicatorParams().lookback
+"""Earlier bars that the tail of `advance` needs with the usual periods; `params.lookback` with any."""
+
+BarsPerYear = float | Mapping[str, float]
+"""Bars in a year, for the annualised volatility: one number, or one per source."""
+
+_KEYS = ("source", "symbol", "ts")
+_CATCH_UP = 16
+"""New bars of one series above which going through the series beats stepping through the matrix."""
+
+
+def full(bars: pl.DataFrame, params: IndicatorParams, bars_per_year: BarsPerYear) -> pl.DataFrame:
+    """Indicators of every bar: source, symbol, ts, the public columns, the hidden ones; one row a bar.
+
+    bars: one interval, many series; source, symbol, ts, high, low, close, volume and ret_log (null at a
+    session's first bar); no price is null. With the baseline's columns (`baseline.COLUMNS`) volume_ratio and
+    volume_robust_z are filled. Rows come back sorted by source, symbol, ts; a value is null until there are
+    enough bars for it.
+    """
+    bars = _sorted(bars)
+    arrays, starts = Bars.of(bars), _starts(bars)
+    pieces = [
+        series_rows(arrays.slice(start, stop), params)
+        for start, stop in zip(starts, [*starts[1:], bars.height], strict=True)
+    ]
+    return _frame(bars, pieces, params, bars_per_year)
+
+
+def advance(
+    tail: pl.DataFrame, state: pl.DataFrame, params: IndicatorParams, bars_per_year: BarsPerYear
+) -> pl.DataFrame:
+    """Indicators of the new bars only: the rows that `full` would give them, in the same shape.
+
+    tail:  as for `full`, plus is_new: of each series the last `params.lookback` bars before its first new
+           one (all, if there are fewer) and then its new bars
+    state: the stored row just before each series' first new bar (at least `carried(params)`); a series
+           without one begins with its tail
+
+    A late or revised bar makes every bar from it on new. Raises ValueError where the state lacks a
+    configured period.
+    """
+    tail = _sorted(tail)
+    arrays, starts = Bars.of(tail), np.asarray(_starts(tail), dtype=np.int64)
+    is_new = tail["is_new"].to_numpy()
+    new = np.add.reduceat(is_new.astype(np.int64), starts) if len(starts) else starts
+    old = np.diff(np.append(starts, tail.height)) - new
+    stored = _stored(tail, starts, state, params)
+    young = ~(stored["bars_seen"] >= params.warm_up)
+    together = ~young & (new > 0) & (new <= _CATCH_UP)
+    order: list[Integers] = []
+    pieces: list[dict[str, Floats]] = []
+    if together.any():
+        before = {name: values[together] for name, values in stored.items()}
+        pieces.append(
+            newest_rows(arrays, Block(starts[together], old[together], new[together], before), params)
+        )
+        order.append(np.flatnonzero(is_new & np.repeat(together, old + new)))
+    for i in np.flatnonzero(~together & (new > 0)):
+        start, count, stop = int(starts[i]), int(new[i]), int(starts[i] + old[i] + new[i])
+        row = None if young[i] else {name: float(values[i]) for name, values in stored.items()}
+        rows = series_rows(arrays.slice(start, stop), params, row, count)
+        pieces.append({name: values[-count:] for name, values in rows.items()})
+        order.append(np.arange(stop - count, stop))
+    return _frame(tail[np.concatenate(order)] if order else tail.clear(), pieces, params, bars_per_year).sort(
+        _KEYS
+    )
+
+
+def _stored(
+    tail: pl.DataFrame, starts: Integers, state: pl.DataFrame, params: IndicatorParams
+) -> dict[str, Floats]:
+    """Each column of the stored rows as one value a series of the tail, NaN where there is none."""
+    names = carried(params)
+    if missing := [name for name in names if name not in state.columns]:
+        raise ValueError(
+            f"indicator state: no columns {missing}; the periods have changed, recompute with full()"
+        )
+    rows = (
+        tail[starts]
+        .select("source", "symbol")
+        .join(
+            state.select("source", "symbol", pl.col(names).cast(pl.Float64)),
+            on=["source", "symbol"],
+            how="left",
+            maintain_order="left",
+        )
+    )
+    stored = {name: rows[name].fill_null(np.nan).to_numpy() for name in names}
+    grown = stored["bars_seen"] >= params.warm_up
+    if empty := [name for name in names if np.isnan(stored[name][grown]).any()]:
+        raise ValueError(
+            f"indicator state: {empty} are null in old series; the periods have changed, use full()"
+        )
+    return stored
+
+
+def _starts(bars: pl.DataFrame) -> list[int]:
+    """The first row of each series in sorted bars."""
+    if bars.is_empty():
+        return []
+    changes = bars.select(pl.col("source", "symbol").ne_missing(pl.col("source", "symbol").shift()))
+    return changes.select(pl.any_horizontal(pl.all()).arg_true()).to_series().to_list()
+
+
+def _sorted(bars: pl.DataFrame) -> pl.DataFrame:
+    return bars.sort(_KEYS)
+
+
+def _frame(
+    bars: pl.DataFrame,
+    pieces: Sequence[Mapping[str, Floats]],
+    params: IndicatorParams,
+    bars_per_year: BarsPerYear,
+) -> pl.DataFrame:
+    """Keys, public and hidden columns of `bars`, whose rows the pieces describe one after the other; NaN
+    is null.
+    """
+    public, hidden = columns(params), hidden_columns(params)
+    computed = [n for n in (*public, *hidden) if n not in (*VOLUME_COLUMNS, "volatility_ann")]
+    values = {n: np.concatenate([p[n] for p in pieces]) if pieces else np.empty(0) for n in computed}
+    judged = judge(bars)
+    year = (
+        pl.col("source").replace_strict(dict(bars_per_year), return_dtype=pl.Float64)
+        if isinstance(bars_per_year, Mapping)
+        else pl.lit(float(bars_per_year))
+    )
+    return (
+        judged.select(*_KEYS, *VOLUME_COLUMNS)
+        .hstack(pl.DataFrame(values).fill_nan(None))
+        .with_columns(
+            volatility_ann=pl.col("volatility_20") * year.sqrt(), bars_seen=pl.col("bars_seen").cast(pl.Int64)
+        )
+        .select(*_KEYS, *public, *hidden)
+    )
