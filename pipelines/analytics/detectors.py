@@ -185,7 +185,7 @@ def _anomalies(rows: pl.DataFrame, kind: str, reason: Callable[[Row], str]) -> p
     """`rows` (keys, value, baseline, zscore) as anomalies of `kind`."""
     found = rows.to_dicts()
     return rows.with_columns(
-        pl.Series("id", [anomaly_id(*(row[k] for k in _KEYS), kind) for row in found], pl.String),
+        pl.Series("id", [_id(row, kind) for row in found], pl.String),
         pl.Series("reason", [reason(row) for row in found], pl.String),
         kind=pl.lit(kind),
         ratio=pl.when(pl.col("baseline") != 0).then(pl.col("value") / pl.col("baseline")),
@@ -193,19 +193,23 @@ def _anomalies(rows: pl.DataFrame, kind: str, reason: Callable[[Row], str]) -> p
     ).select(pl.col(name).cast(kind_) for name, kind_ in SCHEMA.items())
 
 
+def _id(row: Row, kind: str) -> str:
+    return anomaly_id(row["source"], row["symbol"], row["interval"], row["ts"], kind)
+
+
 def _price_reason(row: Row) -> str:
     side = "above" if row["dev_20_pct"] > 0 else "below"
     return (
-        f"close {number(row['value'])} is {abs(row['dev_20_pct']):.1f} % {side} the mean of the 20 bars
-        before " f"({number(row['baseline'])})"
+        f"close {number(row['value'])} is {abs(row['dev_20_pct']):.3g} % {side} the mean of the 20 "
+        f"bars before ({number(row['baseline'])})"
     )
 
 
 def _volume_reason(row: Row) -> str:
     return (
-        f"volume {number(row['value'])} is {row['value'] / row['baseline']:.1f} times the usual "
-        f"{number(row['baseline'])} of this minute of the session (median of {row['sessions']} sessions
-        before)"
+        f"volume {number(row['value'])} is {row['value'] / row['baseline']:.3g} times the usual "
+        f"{number(row['baseline'])} of this minute of the session "
+        f"(median of {row['sessions']} sessions before)"
     )
 
 
@@ -217,6 +221,6 @@ def _rsi_reason(row: Row) -> str:
 def _volatility_reason(row: Row) -> str:
     return (
         f"volatility {100 * row['value']:.3g} % a bar over 20 returns is "
-        f"{row['value'] / row['baseline']:.1f} times its median over the bars before ({100 *
-        row['baseline']:.3g} %)"
+        f"{row['value'] / row['baseline']:.3g} times its median over the bars before "
+        f"({100 * row['baseline']:.3g} %)"
     )

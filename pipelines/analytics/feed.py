@@ -14,17 +14,18 @@ def latency(
     source: str, symbol: str, interval: str, ts: datetime, milliseconds: float, limits: Thresholds
 ) -> pl.DataFrame:
     """Receipt to landing took more than `latency_ms`; no row if not."""
-    reason = f"{number(milliseconds)} ms from receipt to the landing zone; at most {limits.latency_ms:g} ms
-    is usual" return _judged("latency", (source, symbol, interval, ts), milliseconds, limits.latency_ms,
-    reason)
+    reason = (
+        f"{number(milliseconds)} ms from receipt to the landing zone; up to {limits.latency_ms:g} is usual"
+    )
+    return _judged("latency", (source, symbol, interval, ts), milliseconds, limits.latency_ms, reason)
 
 
 def stale(
     source: str, symbol: str, interval: str, ts: datetime, seconds: float, limits: Thresholds
 ) -> pl.DataFrame:
     """No new bar for more than `stale_s` while the market trades; `ts` is the last bar there is."""
-    reason = f"no new bar for {number(seconds)} s while the market trades; at most {limits.stale_s:g} s is
-    usual" return _judged("stale", (source, symbol, interval, ts), seconds, limits.stale_s, reason)
+    reason = f"no new bar for {number(seconds)} s while the market trades; up to {limits.stale_s:g} is usual"
+    return _judged("stale", (source, symbol, interval, ts), seconds, limits.stale_s, reason)
 
 
 def gap(
@@ -43,8 +44,9 @@ def spread(
     """
     z = 0.0 if zscore is None else zscore
     side = "above" if z > 0 else "below"
-    reason = f"the spread is {abs(z):.2f} standard deviations {side} its mean; up to {limits.spread_z:g} is
-    usual" row = _judged("spread", (source, pair, interval, ts), abs(z), limits.spread_z, reason)
+    sigmas = f"{abs(z):.2f} standard deviations {side} its mean"
+    reason = f"the spread is {sigmas}; up to {limits.spread_z:g} is usual"
+    row = _judged("spread", (source, pair, interval, ts), abs(z), limits.spread_z, reason)
     return row.with_columns(value=pl.lit(z), zscore=pl.lit(z))
 
 
@@ -58,8 +60,16 @@ def _judged(
     ts = naive(at)
     row = {
         "id": anomaly_id(source, symbol, interval, ts, kind),
-        **{"source": source, "symbol": symbol, "interval": interval, "ts": ts, "kind": kind},
-        **{"value": value, "baseline": limit, "ratio": value / limit if limit else None, "zscore": None},
-        **{"severity": SEVERITY[kind][2], "reason": reason},
+        "source": source,
+        "symbol": symbol,
+        "interval": interval,
+        "ts": ts,
+        "kind": kind,
+        "value": value,
+        "baseline": limit,
+        "ratio": value / limit if limit else None,
+        "zscore": None,
+        "severity": SEVERITY[kind][2],
+        "reason": reason,
     }
     return pl.DataFrame([row], schema=SCHEMA)
