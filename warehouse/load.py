@@ -17,9 +17,7 @@ from warehouse.connect import Location, transaction, writer
 from warehouse.stage import frame, literal, literals, scalar, stage
 
 VALUES = ("open", "high", "low", "close", "volume", "turnover", "trades")
-QUARANTINE_COLUMNS = (
-    "id, source, symbol, ts, reason, detail, payload, file, line, run_id, batch_id, seen_at"
-)
+QUARANTINE_COLUMNS = "id, source, symbol, ts, reason, detail, payload, file, line, run_id, batch_id, seen_at"
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,7 @@ def load_trades(
             QUALIFY row_number() OVER (PARTITION BY source, symbol, trade_id ORDER BY ts) = 1""")
         _fresh_quarantine(con)
         new_series = _new_series(con, calendars, batch)
-        loaded = Loaded(
-            _count(con, "fresh_trades"), 0, _count(con, "fresh_quarantine"), *bounds
-        )
+        loaded = Loaded(_count(con, "fresh_trades"), 0, _count(con, "fresh_quarantine"), *bounds)
         with transaction(con, location):
             if loaded.rows_new:
                 con.execute(f"""
@@ -175,7 +171,9 @@ def loaded_batches(con: duckdb.DuckDBPyConnection, source: str) -> set[str]:
     return {batch_id for (batch_id,) in rows}
 
 
-def _split_bars(con: duckdb.DuckDBPyConnection, bars: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
+def _split_bars(
+    con: duckdb.DuckDBPyConnection, bars: pl.DataFrame
+) -> tuple[datetime | None, datetime | None]:
     """Temporary tables fresh_bars (new keys), changed_bars (known keys, other values), fresh_quarantine."""
     bounds = _bounds(bars)
     con.execute(f"""

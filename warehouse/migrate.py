@@ -52,8 +52,15 @@ def write_open_sql(location: Location) -> Path:
     loads = []
     for name in EXTENSIONS:
         spec = importlib.util.find_spec(f"duckdb_extension_{name}")
-        binary = spec and spec.origin and (
-            Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+        binary = (
+            spec
+            and spec.origin
+            and (
+                Path(spec.origin).parent
+                / "extensions"
+                / f"v{duckdb.__version__}"
+                / f"{name}.duckdb_extension"
+            )
         )
         loads.append(f"LOAD '{binary}';" if binary else f"INSTALL {name}; LOAD {name};")
     text = "\n".join(
@@ -133,7 +140,9 @@ def _intervals(con: duckdb.DuckDBPyConnection, location: Location, wanted: Mappi
 
 def _views(con: duckdb.DuckDBPyConnection, location: Location, hidden: frozenset[str]) -> list[str]:
     """Creates the views whose text is new. A view's digest is kept in ops.migrations under `view:NAME`."""
-    texts = {path.name.removesuffix(".sql").removeprefix("zz_"): path.read_text() for path in _folder("views")}
+    texts = {
+        path.name.removesuffix(".sql").removeprefix("zz_"): path.read_text() for path in _folder("views")
+    }
     public = [c for c in _columns(con, "calc", "indicators") if c not in hidden and c != "run_id"]
     listed = ", ".join(f'"{name}"' for name in public)
     texts = {"indicators": f"SELECT {listed} FROM calc.indicators", **texts}

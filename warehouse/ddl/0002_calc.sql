@@ -15,7 +15,7 @@ ALTER TABLE calc.windows SET PARTITIONED BY (interval, year(ts), month(ts));
 CREATE TABLE calc.volume_baseline (
     source VARCHAR, symbol VARCHAR, interval VARCHAR, bucket INTEGER,
     median DOUBLE, mad DOUBLE, mean DOUBLE, std DOUBLE, log_median DOUBLE, log_mad DOUBLE, log_mean_ad DOUBLE,
-    sessions INTEGER, from_ts TIMESTAMP, to_ts TIMESTAMP, session DATE, run_id VARCHAR
+    sessions INTEGER, log_sessions INTEGER, from_ts TIMESTAMP, to_ts TIMESTAMP, session DATE, run_id VARCHAR
 );
 
 CREATE TABLE calc.anomalies (

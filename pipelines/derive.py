@@ -1,0 +1,318 @@
+"""From loaded bars to windows, indicators and anomalies: exactly what the new facts touch, nothing else.
+
+Everything is computed before the transaction that writes it, so that alerts and their outbox rows can go into
+the same one. The ledger says which batches still wait; a run that was killed leaves them to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import duckdb
+import polars as pl
+
+from pipelines.analytics import detectors, indicators
+from pipelines.analytics.baseline import judge
+from pipelines.analytics.params import IndicatorParams, carried
+from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, closing_windows, reach
+from pipelines.market import CONTINUOUS, Interval
+from warehouse import build
+from warehouse.stage import literal, literals, stage
+
+FOREVER = datetime(9999, 1, 1)
+"""The clock of a source that nobody polls: whatever was imported from it is closed."""
+BEGINNING = datetime(1970, 1, 1)
+MANY = 2_000
+"""New bars of one series from which its whole history is read; below, only its tail."""
+MINUTE = Interval(60)
+BASELINE_VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad")
+UP_TO_AN_HOUR = ("1m", "5m", "15m", "30m", "1h")
+JUDGED = {
+    "price_spike": UP_TO_AN_HOUR,
+    "volume": UP_TO_AN_HOUR,
+    "volatility": ("15m", "1h"),
+    "rsi_extreme": ("1h",),
+}
+"""Kind -> intervals it is judged on: an RSI of minutes leaves 70/30 many times a day and says nothing."""
+HISTORY_KINDS = frozenset({"import", "backfill", "heal", "inbox"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is derived for every series; `session_minutes` is the usual session's length by calendar."""
+
+    intervals: tuple[Interval, ...]
+    params: IndicatorParams = field(default_factory=IndicatorParams)
+    thresholds: detectors.Thresholds = field(default_factory=detectors.Thresholds)
+    sessions: int = 20
+    min_sessions: int = 5
+    session_minutes: Mapping[str, float] = field(default_factory=lambda: {"XNYS": 390.0})
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What one run would write. `indicators` holds the judged bars as well: each row's OHLCV beside its values."""
+
+    batches: tuple[str, ...]
+    clocks: dict[str, datetime]
+    windows: pl.DataFrame
+    rows: pl.DataFrame
+    anomalies: pl.DataFrame
+    baselines: pl.DataFrame
+
+
+def derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan) -> Derived:
+    """Windows, indicators, baselines and anomalies of all pending batches; call it holding the writer's lock.
+
+    clocks: polled source -> market time (naive UTC) up to which its minutes are over.
+    """
+    batches = build.pending_batches(con)
+    build.touch(con, batches)
+    calendars = build.calendars(con)
+    before = build.progress(con)
+    known = {source: FOREVER for source in calendars} | before | dict(clocks)
+    build.stage_clocks(con, known, _closing(con, clocks, before, calendars, plan.intervals))
+    with_history = bool(HISTORY_KINDS & set(batches["kind"]))
+    windows, rows, anomalies, baselines = [], [], [], []
+    for interval in (MINUTE, *plan.intervals):
+        fronts = build.fronts_1m(con)
+        if interval != MINUTE:
+            windows.append(build.closed_windows(con, str(interval), interval.seconds))
+            stage(con, "new_windows", windows[-1])
+            fronts = windows[-1].group_by("source", "symbol").agg(first_new=pl.col("ts").min(), rows=pl.len())
+        if fronts.is_empty():
+            continue
+        tail, state = _tail(con, interval, fronts, plan, calendars)
+        fresh = _fresh_baselines(con, interval, tail, with_history, calendars, plan)
+        tail = _with_baseline(con, interval, tail, fresh, calendars, plan)
+        year = bars_per_year(calendars, interval, plan.session_minutes)
+        computed = indicators.advance(tail, state, plan.params, year)
+        judged = _judged(con, interval, tail, computed)
+        rows.append(judged)
+        anomalies.append(_detect(judged, interval, plan))
+        baselines.append(fresh)
+    return Derived(
+        batches=tuple(batches["batch_id"]),
+        clocks=dict(clocks),
+        windows=_concat(windows),
+        rows=_concat(rows),
+        anomalies=_concat(anomalies),
+        baselines=_concat(baselines),
+    )
+
+
+def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: str, now: datetime) -> None:
+    """Writes what `derive` computed; inside a transaction, after `stage_rows`."""
+    build.replace_rows(con, "calc.windows", "derived_windows")
+    build.replace_rows(con, "calc.indicators", "derived_indicators")
+    _replace_anomalies(con, derived)
+    if derived.baselines.height:
+        con.execute(
+            "DELETE FROM calc.volume_baseline USING (SELECT DISTINCT source, interval FROM derived_baselines) AS s "
+            "WHERE calc.volume_baseline.source = s.source AND calc.volume_baseline.interval = s.interval"
+        )
+        con.execute("INSERT INTO calc.volume_baseline BY NAME SELECT * FROM derived_baselines")
+    for batch_id in derived.batches:
+        con.execute(f"INSERT INTO core.derived VALUES {literals((batch_id, run_id, now))}")
+    for source, until in derived.clocks.items():
+        con.execute(f"INSERT INTO core.progress VALUES {literals((source, until, run_id, now))}")
+
+
+def stage_rows(
+    con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: str, now: datetime
+) -> None:
+    """Temporary tables for `write`: they must be made before the transaction begins."""
+    run = pl.lit(run_id).alias("run_id")
+    columns = [*indicators.columns(plan.params), *indicators.hidden_columns(plan.params)]
+    keys = ["source", "symbol", "interval", "ts"]
+    stage(con, "derived_windows", _or_empty(derived.windows, keys).with_columns(run))
+    stage(con, "derived_indicators", _or_empty(derived.rows, keys).select(
+        *keys, *(name for name in columns if name in derived.rows.columns)
+    ).with_columns(run))  # fmt: skip
+    found = _or_empty(derived.anomalies, keys)
+    stage(con, "derived_anomalies", found.with_columns(run, pl.lit(now).alias("known_at")))
+    stage(con, "derived_baselines", _or_empty(derived.baselines, keys).with_columns(run))
+    stage(con, "derived_keys", _or_empty(derived.rows, keys).select(keys))
+
+
+def _replace_anomalies(con: duckdb.DuckDBPyConnection, derived: Derived) -> None:
+    """A judged bar's anomalies are judged anew; those that stay keep the moment they became known."""
+    if derived.rows.is_empty():
+        return
+    low, high = derived.rows["ts"].min(), derived.rows["ts"].max()
+    con.execute(
+        "DELETE FROM calc.anomalies AS t USING derived_keys AS s WHERE t.source = s.source AND t.symbol = s.symbol "
+        "AND t.interval = s.interval AND t.ts = s.ts "
+        f"AND t.ts BETWEEN {literal(low)} AND {literal(high)}"
+    )
+    if derived.anomalies.height:
+        con.execute("INSERT INTO calc.anomalies BY NAME SELECT * FROM derived_anomalies")
+
+
+def _closing(
+    con: duckdb.DuckDBPyConnection,
+    clocks: Mapping[str, datetime],
+    before: Mapping[str, datetime],
+    calendars: Mapping[str, str],
+    intervals: Sequence[Interval],
+) -> pl.DataFrame:
+    frames = [pl.DataFrame(schema=CLOSING_SCHEMA)]
+    for source, until in clocks.items():
+        if source in before and source in calendars:
+            calendar = calendars[source]
+            sessions = pl.DataFrame()
+            if calendar != CONTINUOUS:
+                sessions = build.sessions_between(con, calendar, before[source] - timedelta(days=1), until)
+            frames.append(closing_windows(source, calendar, before[source], until, intervals, sessions))
+    return pl.concat(frames)
+
+
+def _tail(
+    con: duckdb.DuckDBPyConnection,
+    interval: Interval,
+    fronts: pl.DataFrame,
+    plan: Plan,
+    calendars: Mapping[str, str],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Each series' new bars behind the old ones its indicators need, and the stored state before them.
+
+    A series with much that is new, no usable state, or holes in its tail is read from its beginning.
+    """
+    name, lookback = str(interval), plan.params.lookback
+    names = carried(plan.params)
+    front = fronts["first_new"].min()
+    assert isinstance(front, datetime)
+    span = max(reach(calendars.get(s, CONTINUOUS), interval, lookback) for s in fronts["source"].unique())
+    since = max(front - span, BEGINNING)
+    few = fronts.filter(pl.col("rows") <= MANY)
+    stage(con, "fronts", few.select("source", "symbol", "first_new"))
+    state = build.stored_state(con, name, since, names)
+    near = few.join(state.select("source", "symbol"), on=["source", "symbol"], how="semi")
+    tail = build.tail(con, name, near, since, lookback) if near.height else None
+    if tail is not None:
+        old = tail.filter(~pl.col("is_new")).group_by("source", "symbol").agg(old=pl.len())
+        sparse = (
+            state.join(old, on=["source", "symbol"], how="left")
+            .filter(pl.col("old").fill_null(0) < pl.min_horizontal(pl.lit(lookback), "bars_seen"))
+            .select("source", "symbol")
+        )
+        near = near.join(sparse, on=["source", "symbol"], how="anti")
+        tail = tail.join(sparse, on=["source", "symbol"], how="anti")
+    state = state.join(near, on=["source", "symbol"], how="semi")
+    far = fronts.join(near, on=["source", "symbol"], how="anti")
+    if far.height:
+        whole = build.tail(con, name, far, BEGINNING, 1_000_000_000)
+        tail = whole if tail is None else pl.concat([tail, whole])
+    assert tail is not None
+    return tail, state
+
+
+def _fresh_baselines(
+    con: duckdb.DuckDBPyConnection,
+    interval: Interval,
+    tail: pl.DataFrame,
+    with_history: bool,
+    calendars: Mapping[str, str],
+    plan: Plan,
+) -> pl.DataFrame:
+    """Baselines of sources whose newest session has none yet, or whose history has just grown."""
+    newest = tail.filter("is_new").group_by("source").agg(pl.col("session").max())
+    stored = build.baseline_sessions(con, str(interval))
+    due = {
+        source: session
+        for source, session in newest.iter_rows()
+        if with_history or source not in stored or stored[source] < session
+    }
+    frames = []
+    for session in sorted(set(due.values())):
+        sources = [source for source, day in due.items() if day == session]
+        _stage_candidates(con, interval, session, session + timedelta(days=1), plan)
+        con.execute(f"DELETE FROM candidates WHERE source NOT IN {literals(sources)}")
+        frames.append(build.baseline_rows(con, session, plan.sessions))
+    return _concat(frames)
+
+
+def _stage_candidates(
+    con: duckdb.DuckDBPyConnection, interval: Interval, first: date, last: date, plan: Plan
+) -> None:
+    reach_back = timedelta(days=round(plan.sessions * 1.6) + 5)
+    since = datetime.combine(first, datetime.min.time()) - reach_back
+    build.baseline_candidates(con, str(interval), since, datetime.combine(last, datetime.max.time()))
+
+
+def _with_baseline(
+    con: duckdb.DuckDBPyConnection,
+    interval: Interval,
+    tail: pl.DataFrame,
+    fresh: pl.DataFrame,
+    calendars: Mapping[str, str],
+    plan: Plan,
+) -> pl.DataFrame:
+    """The new bars with the baseline of the sessions before theirs; the others need none.
+
+    Bars of the session the table is in force for join it; older ones are judged by their own past.
+    """
+    new = tail.filter("is_new").select("source", "symbol", "interval", "ts", "session", "bucket")
+    table = fresh
+    if not fresh.height or set(fresh["source"].unique()) < set(new["source"].unique()):
+        stored = build.stored_baseline(con, str(interval), sorted(set(new["bucket"])))
+        table = _concat(
+            [fresh, stored.filter(~pl.col("source").is_in(fresh["source"].unique() if fresh.height else []))]
+        )
+    columns = ["source", "symbol", "session", "bucket"]
+    current = new.join(table.select(*columns, *BASELINE_VALUES, "log_sessions"), on=columns, how="inner")
+    in_force = table.group_by("source").agg(in_force=pl.col("session").max())
+    older = new.join(in_force, on="source", how="left").filter(pl.col("session") < pl.col("in_force"))
+    keys = ["source", "symbol", "interval", "ts"]
+    parts = [current.select("source", "symbol", "ts", *BASELINE_VALUES, "log_sessions")]
+    if older.height:
+        first, last = older["session"].min(), older["session"].max()
+        assert isinstance(first, date) and isinstance(last, date)
+        _stage_candidates(con, interval, first, last, plan)
+        past = build.baseline_history(con, older.select(keys), plan.sessions)
+        parts.append(past.select("source", "symbol", "ts", *BASELINE_VALUES, "log_sessions"))
+    known = pl.concat(parts).filter(pl.col("sessions") >= plan.min_sessions)
+    enough = pl.col("log_sessions") >= plan.min_sessions
+    known = known.with_columns(
+        pl.when(enough).then(pl.col(name)) for name in ("log_median", "log_mad", "log_mean_ad")
+    )
+    return tail.join(known.drop("log_sessions"), on=["source", "symbol", "ts"], how="left")
+
+
+def _judged(
+    con: duckdb.DuckDBPyConnection,
+    interval: Interval,
+    tail: pl.DataFrame,
+    computed: pl.DataFrame,
+) -> pl.DataFrame:
+    """The new bars with their indicators, and what the stored rows before them say (rsi_prev, volatility_median)."""
+    keys = ["source", "symbol", "ts"]
+    new = tail.filter("is_new").join(computed.drop("volume_ratio", "volume_robust_z"), on=keys, how="inner")
+    new = judge(new)
+    old = tail.filter(~pl.col("is_new")).select(keys)
+    if old.is_empty():
+        return detectors.judged_bars(new.sort(keys))
+    first, last = old["ts"].min(), old["ts"].max()
+    stored = build.stored_values(con, str(interval), first, last, ("rsi_14", "volatility_20"))
+    before = old.join(stored, on=keys, how="inner").with_columns(is_new=pl.lit(False))
+    return detectors.judged_bars(pl.concat([before, new], how="diagonal").sort(keys))
+
+
+def _detect(judged: pl.DataFrame, interval: Interval, plan: Plan) -> pl.DataFrame:
+    """The anomalies an interval is judged for: price and volume up to an hour, RSI and volatility on hours."""
+    kinds = [kind for kind, intervals in JUDGED.items() if str(interval) in intervals]
+    return _concat(
+        [pl.DataFrame(schema=detectors.SCHEMA)]
+        + [detectors.DETECTORS[kind](judged, plan.thresholds) for kind in kinds]
+    )
+
+
+def _concat(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    filled = [frame for frame in frames if frame.height]
+    return pl.concat(filled) if filled else (frames[0] if frames else pl.DataFrame())
+
+
+def _or_empty(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    return rows if rows.width else pl.DataFrame(schema=dict.fromkeys(keys, pl.String))

@@ -1,0 +1,237 @@
+"""The walk of one source and minute: fetch -> land -> parse -> gate -> load.
+
+What a venue sent is on disk before anyone reads it, and in the warehouse or in quarantine before the batch's
+id is in the ledger. A batch that a killed run left in the landing zone is loaded by the next run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipelines import landing
+from pipelines.market import MINUTE, floor_minute, naive, utc
+from pipelines.quality import gate
+from pipelines.quality.contract import BARS
+from pipelines.sources.base import BarRequest, Failure, Parsed, Reply, Source, SourceError
+from warehouse.connect import Location
+from warehouse.load import Batch, Loaded, load_bars, loaded_batches, watermarks
+
+OVERLAP = 5 * MINUTE
+"""Minutes asked for again, so that a provider's corrections and Yahoo's late rows arrive."""
+FIRST_REACH = timedelta(hours=1)
+"""How far back a series without a bar starts; `backfill` brings the rest."""
+WATERMARK_REACH = timedelta(days=30)
+SAME_CLOCK = timedelta(minutes=1)
+AFTER_CLOSE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One configured source: its adapter, symbols and trading calendar."""
+
+    source: Source
+    symbols: tuple[str, ...]
+    calendar: str
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where a batch goes: the lake, the landing zone, and the run it belongs to."""
+
+    con: duckdb.DuckDBPyConnection
+    location: Location
+    landing: Path
+    run_id: str
+    calendars: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What one source gave in one run; `until` is the market time up to which was asked."""
+
+    source: str
+    state: str
+    reason: str | None
+    market_now: datetime | None
+    until: datetime | None
+    rows_in: int = 0
+    loads: tuple[Loaded, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    latencies_ms: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def rows_loaded(self) -> int:
+        return sum(load.rows_new + load.rows_revised for load in self.loads)
+
+    @property
+    def rows_quarantined(self) -> int:
+        return sum(load.rows_quarantined for load in self.loads)
+
+
+def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions: pl.DataFrame) -> Ingested:
+    """Everything since each series' watermark up to the scheduled minute, by the source's own clock.
+
+    scheduled: the run's minute, aware UTC. sessions: the calendar's sessions around now (open_ts, close_ts);
+    empty for a 24/7 venue. A source that cannot be asked gives state `failed`, one that answered for a part
+    of its symbols `partial`; nothing is raised for a venue.
+    """
+    name = feed.source.name
+    try:
+        market_now = feed.source.server_time()
+    except SourceError as error:
+        return Ingested(name, "failed", str(error), None, None)
+    until = market_until(scheduled, market_now, datetime.now(UTC))
+    loads = load_leftovers(feed.source, stores, market_now)
+    marks = _marks(stores.con, name, feed.symbols, until)
+    requests = [r for s in feed.symbols for r in _plan(feed, s, marks.get(s), until, sessions)]
+    if not requests:
+        return Ingested(name, "idle", "no trading minute to ask for", market_now, until, 0, tuple(loads))
+    batch = landing.batch_id(name, "rest", until)
+    return ingest_requests(feed.source, stores, requests, batch, "rest", market_now, until, loads)
+
+
+def ingest_requests(
+    source: Source,
+    stores: Stores,
+    requests: Sequence[BarRequest],
+    batch_id: str,
+    kind: str,
+    market_now: datetime,
+    until: datetime,
+    loads: Sequence[Loaded] = (),
+) -> Ingested:
+    """Fetches, lands and loads one batch of requests; the same batch id again loads nothing twice."""
+    started = time.perf_counter()
+    replies, failures = source.fetch(requests)
+    fetched = time.perf_counter()
+    if not replies:
+        reason = failures[0].detail if failures else "no reply"
+        return Ingested(source.name, "failed", reason, market_now, until, 0, tuple(loads), tuple(failures))
+    landed = landing.write(stores.landing, batch_id, replies)
+    on_disk = time.perf_counter()
+    rows_in, loaded, failed = load_replies(source, stores, landed, kind, replies, market_now)
+    done = time.perf_counter()
+    failures = [*failures, *failed]
+    state = "ok" if not failures else "partial" if len(failures) < len(requests) else "failed"
+    latencies = {
+        "fetch": [reply.latency_ms for reply in replies] or [(fetched - started) * 1000],
+        "receive_to_landed": _waits(replies, on_disk),
+        "load": [(done - on_disk) * 1000],
+    }
+    reason = failures[0].detail if failures else None
+    return Ingested(
+        source.name, state, reason, market_now, until, rows_in, (*loads, loaded), tuple(failures), latencies
+    )
+
+
+def load_leftovers(source: Source, stores: Stores, market_now: datetime) -> list[Loaded]:
+    """Loads what an earlier run landed and did not live to load, by the venue's clock when it answered."""
+    known = loaded_batches(stores.con, source.name)
+    loads = []
+    for landed in landing.pending(stores.landing, known):
+        name, kind = landed.batch_id.split("-", 2)[:2]
+        if name == source.name:
+            replies = landing.read(landed.path)
+            received = min((reply.server_time or market_now for reply in replies), default=market_now)
+            loads.append(load_replies(source, stores, landed, kind, replies, min(received, market_now))[1])
+    return loads
+
+
+def load_replies(
+    source: Source,
+    stores: Stores,
+    landed: landing.Landed,
+    kind: str,
+    replies: Sequence[Reply],
+    market_now: datetime,
+) -> tuple[int, Loaded, list[Failure]]:
+    """Parses, gates and loads a landed batch; returns rows received, what changed, and what venues refused."""
+    parsed = source.parse(replies, market_now)
+    known_at = naive(datetime.now(UTC))
+    accepted, quarantined = judge(parsed, source.name, market_now, stores.run_id, landed.batch_id, known_at)
+    rows_in = parsed.bars.height + parsed.rejects.height
+    batch = Batch(
+        batch_id=landed.batch_id,
+        source=source.name,
+        kind=kind,
+        run_id=stores.run_id,
+        known_at=known_at,
+        rows_in=rows_in,
+        sha256=landed.sha256,
+        path=str(landed.path.relative_to(stores.landing)),
+    )
+    loaded = load_bars(stores.con, stores.location, batch, accepted, quarantined, dict(stores.calendars))
+    return rows_in, loaded, parsed.failures
+
+
+def judge(
+    parsed: Parsed, source: str, market_now: datetime, run_id: str, batch_id: str, seen_at: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Accepted closed bars, and everything that cannot be one in the shape of `quarantine`.
+
+    The minute that is still open is neither: it comes again when it has closed. A bar from the future is
+    not an open bar, so it goes to quarantine.
+    """
+    now = naive(market_now)
+    is_open = ~pl.col("is_closed") & (pl.col("ts") <= now)
+    gated = gate.split(parsed.bars.filter(~is_open), BARS, market_now)
+    rows = [
+        gate.to_quarantine(frame, source, run_id, batch_id, seen_at)
+        for frame in (gated.quarantined, parsed.rejects)
+        if frame.height
+    ]
+    empty = pl.DataFrame(schema=gate.QUARANTINE_SCHEMA)
+    return gated.accepted, pl.concat([empty, *rows])
+
+
+def market_until(scheduled: datetime, market_now: datetime, local_now: datetime) -> datetime:
+    """The end of the newest minute that this run may judge, aware UTC.
+
+    The scheduled minute where the source's clock is ours; the source's own minute where it runs elsewhere
+    in time (a replica playing 2023). Never later than the source's clock.
+    """
+    if abs(utc(market_now) - utc(local_now)) < SAME_CLOCK:
+        return min(floor_minute(utc(scheduled)), floor_minute(utc(market_now)))
+    return floor_minute(utc(market_now))
+
+
+def _marks(
+    con: duckdb.DuckDBPyConnection, source: str, symbols: Sequence[str], until: datetime
+) -> dict[str, datetime]:
+    """Watermarks of the symbols; most are found in the last day's partitions, only the others cost more."""
+    marks = watermarks(con, source, naive(until - timedelta(days=1)))
+    if any(symbol not in marks for symbol in symbols):
+        marks = watermarks(con, source, naive(until - WATERMARK_REACH)) | marks
+    return marks
+
+
+def _plan(
+    feed: Feed, symbol: str, mark: datetime | None, until: datetime, sessions: pl.DataFrame
+) -> list[BarRequest]:
+    since = until - FIRST_REACH if mark is None else utc(mark) + MINUTE
+    if not sessions.is_empty() and not _has_trading(sessions, naive(since), naive(until)):
+        return []
+    return feed.source.plan(symbol, min(since, until) - OVERLAP, until, until)
+
+
+def _has_trading(sessions: pl.DataFrame, since: datetime, until: datetime) -> bool:
+    """Whether a session has minutes in [since, until), or closed so recently that late rows may come."""
+    reached = max(since, until - WATERMARK_REACH)
+    recent = sessions.filter(
+        (pl.col("open_ts") < until)
+        & ((pl.col("close_ts") > reached) | (pl.col("close_ts") > until - AFTER_CLOSE))
+    )
+    return recent.height > 0
+
+
+def _waits(replies: Sequence[Reply], on_disk: float) -> list[float]:
+    """Milliseconds from receiving each reply to having the batch on disk."""
+    now = datetime.now(UTC) - timedelta(seconds=time.perf_counter() - on_disk)
+    return [max((now - reply.received_at).total_seconds() * 1000, 0.0) for reply in replies]

@@ -1,0 +1,236 @@
+"""Runs the models: one SELECT a file, values in as literals, rows out as a temporary table or a frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+
+import duckdb
+import polars as pl
+
+from warehouse.stage import frame, literal, literals, scalar, stage
+
+KEY = ("source", "symbol", "interval", "ts")
+
+
+@cache
+def _text(model: str) -> str:
+    return (files("warehouse") / "models" / f"{model}.sql").read_text()
+
+
+def render(model: str, **values: object) -> str:
+    """The model's SELECT with each `$name` replaced by its literal; KeyError names a value that is missing."""
+    return re.sub(r"\$([a-z_]+)", lambda match: literal(values[match[1]]), _text(model))
+
+
+def pending_batches(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Loaded batches whose windows, indicators and anomalies are still to be derived: batch_id, source, kind, from_ts, to_ts."""
+    return frame(
+        con,
+        "SELECT batch_id, source, kind, from_ts, to_ts FROM core.ledger "
+        "ANTI JOIN core.derived USING (batch_id) ORDER BY loaded_at",
+    )
+
+
+def progress(con: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
+    """Source -> market time up to which its windows are closed."""
+    return dict(con.execute("SELECT source, max(until_ts) FROM core.progress GROUP BY source").fetchall())
+
+
+def calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Source -> calendar of its series."""
+    return dict(con.execute("SELECT source, any_value(calendar) FROM core.series GROUP BY source").fetchall())
+
+
+def touch(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> int:
+    """Temporary table `touched`: the anchored bars that these batches brought; returns how many."""
+    since, until = batches["from_ts"].min(), batches["to_ts"].max()
+    if not isinstance(since, datetime) or not isinstance(until, datetime):
+        since = until = datetime(1970, 1, 1)
+    rows = render("anchored_bars", since=since, until=until + timedelta(minutes=1))
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE touched AS SELECT * FROM ({rows}) "
+        f"WHERE batch_id IN {literals(batches['batch_id'])}"
+    )
+    return _integer(con, "SELECT count(*) FROM touched")
+
+
+def stage_clocks(con: duckdb.DuckDBPyConnection, clocks: dict[str, datetime], closing: pl.DataFrame) -> None:
+    """Temporary tables `clocks` (source, until_ts) and `closing` (calendar, source, seconds, ts, end_ts)."""
+    table = pl.DataFrame(
+        {"source": list(clocks), "until_ts": list(clocks.values())},
+        schema={"source": pl.String, "until_ts": pl.Datetime("us")},
+    )
+    stage(con, "clocks", table)
+    stage(con, "closing", closing)
+
+
+def closed_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) -> pl.DataFrame:
+    """The closed windows of one interval that `touched` and `closing` call for; columns of calc.windows but run_id.
+
+    A window whose forerunner changed is among them, since its return starts there.
+    """
+    con.execute(f"CREATE OR REPLACE TEMP TABLE todo AS {render('todo', seconds=seconds)}")
+    since, until = con.execute("SELECT min(ts), max(end_ts) FROM todo").fetchall()[0]
+    if since is None:
+        return frame(con, "SELECT * EXCLUDE (run_id) FROM calc.windows WHERE false")
+    reach_days = 5 if seconds >= 86400 else 0
+    after = render(
+        "following", seconds=seconds, interval=interval, reach_days=reach_days,
+        since=since, until=until + timedelta(days=reach_days),
+    )  # fmt: skip
+    con.execute(f"INSERT INTO todo SELECT * FROM ({after}) ANTI JOIN todo USING (source, symbol, ts)")
+    until = max(until, scalar(con, "SELECT max(end_ts) FROM todo"))
+    lookback = timedelta(seconds=seconds) + timedelta(days=reach_days)
+    rows = render("anchored_bars", since=since - lookback, until=until)
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE anchored AS "
+        f"SELECT * FROM ({rows}) SEMI JOIN (SELECT DISTINCT source, symbol FROM todo) USING (source, symbol)"
+    )
+    return frame(con, render("windows", seconds=seconds, interval=interval))
+
+
+def fronts_1m(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Each series with touched minutes: source, symbol, first_new, rows."""
+    return frame(
+        con,
+        "SELECT source, symbol, min(ts) AS first_new, count(*) AS rows FROM touched GROUP BY source, symbol",
+    )
+
+
+def stored_state(
+    con: duckdb.DuckDBPyConnection, interval: str, since: datetime, columns: Sequence[str]
+) -> pl.DataFrame:
+    """The newest stored indicator row before each series' front in `fronts`, at or after `since`."""
+    listed = ", ".join(f'i."{name}"' for name in columns)
+    return frame(
+        con,
+        f"SELECT i.source, i.symbol, i.ts, {listed} FROM calc.indicators AS i JOIN fronts USING (source, symbol) "
+        f"WHERE i.interval = {literal(interval)} AND i.ts >= {literal(since)} AND i.ts < first_new "
+        "QUALIFY row_number() OVER (PARTITION BY i.source, i.symbol ORDER BY i.ts DESC) = 1",
+    )
+
+
+def stored_values(
+    con: duckdb.DuckDBPyConnection, interval: str, first: object, last: object, columns: Sequence[str]
+) -> pl.DataFrame:
+    """Stored indicator values of the series in `fronts` with first <= ts <= last: source, symbol, ts, the columns."""
+    return frame(
+        con,
+        f"SELECT source, symbol, ts, {', '.join(columns)} FROM calc.indicators "
+        f"SEMI JOIN fronts USING (source, symbol) WHERE interval = {literal(interval)} "
+        f"AND ts BETWEEN {literal(first)} AND {literal(last)}",
+    )
+
+
+def tail(
+    con: duckdb.DuckDBPyConnection, interval: str, fronts: pl.DataFrame, since: datetime, lookback: int
+) -> pl.DataFrame:
+    """The series in `fronts` (source, symbol, first_new) from `lookback` bars before their front on, is_new marked.
+
+    Reads bars at or after `since`; of another interval than 1m also the temporary table `new_windows`.
+    """
+    stage(con, "fronts", fronts.select("source", "symbol", "first_new"))
+    if interval == "1m":
+        rows = render("anchored_bars", since=since, until=datetime(9999, 1, 1))
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE anchored AS SELECT * FROM ({rows}) SEMI JOIN fronts USING (source, symbol)"
+        )
+        return frame(con, render("tail_1m", lookback=lookback))
+    return frame(con, render("tail_window", interval=interval, since=since, lookback=lookback))
+
+
+def replace_rows(con: duckdb.DuckDBPyConnection, table: str, staged: str, key: Sequence[str] = KEY) -> None:
+    """Inside a transaction: rows of the temporary table `staged` take the place of those with the same key."""
+    low, high = con.execute(f"SELECT min(ts), max(ts) FROM {staged}").fetchall()[0]
+    if low is None:
+        return
+    same = " AND ".join(f"t.{name} = s.{name}" for name in key)
+    con.execute(
+        f"DELETE FROM {table} AS t USING {staged} AS s "
+        f"WHERE {same} AND t.ts BETWEEN {literal(low)} AND {literal(high)}"
+    )
+    con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {staged}")
+
+
+def baseline_candidates(
+    con: duckdb.DuckDBPyConnection, interval: str, since: datetime, until: datetime
+) -> None:
+    """Temporary table `candidates`: complete bars of one interval in [since, until) with session and bucket.
+
+    Of another interval than 1m the temporary table `new_windows` counts too, in place of what is stored.
+    """
+    if interval == "1m":
+        rows = render("anchored_bars", since=since, until=until)
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE candidates AS SELECT source, symbol, '1m' AS interval, ts, volume, "
+            f"anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM ({rows})"
+        )
+        return
+    con.execute(
+        f"""CREATE OR REPLACE TEMP TABLE candidates AS
+        SELECT w.source, w.symbol, w.interval, w.ts, w.volume, anchor::DATE AS session,
+               (epoch(w.ts - anchor) // 60)::INTEGER AS bucket
+        FROM (
+            SELECT v.*, CASE WHEN v.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', v.ts) END AS anchor
+            FROM (
+                SELECT windows.*, series.calendar
+                FROM (
+                    SELECT source, symbol, interval, ts, volume, is_complete
+                    FROM calc.windows ANTI JOIN new_windows USING (source, symbol, ts)
+                    WHERE interval = {literal(interval)}
+                    UNION ALL
+                    SELECT source, symbol, interval, ts, volume, is_complete FROM new_windows
+                ) AS windows JOIN core.series AS series USING (source, symbol)
+                WHERE windows.is_complete AND windows.ts >= {literal(since)} AND windows.ts < {literal(until)}
+            ) AS v
+            ASOF LEFT JOIN calc.sessions AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
+        ) AS w"""
+    )
+
+
+def baseline_rows(con: duckdb.DuckDBPyConnection, session: date, sessions: int) -> pl.DataFrame:
+    """The baseline in force during `session`, from `candidates` of the sessions before it."""
+    return frame(con, render("volume_baseline", session=session, sessions=sessions))
+
+
+def baseline_history(con: duckdb.DuckDBPyConnection, judged: pl.DataFrame, sessions: int) -> pl.DataFrame:
+    """For each judged row (source, symbol, interval, ts) the baseline of the sessions before its own, from `candidates`."""
+    stage(con, "judged", judged)
+    return frame(con, render("volume_history", sessions=sessions))
+
+
+def stored_baseline(con: duckdb.DuckDBPyConnection, interval: str, buckets: Sequence[int]) -> pl.DataFrame:
+    """Rows of calc.volume_baseline for these buckets."""
+    return frame(
+        con,
+        f"SELECT * EXCLUDE (run_id) FROM calc.volume_baseline WHERE interval = {literal(interval)} "
+        f"AND bucket IN {literals(buckets)}",
+    )
+
+
+def baseline_sessions(con: duckdb.DuckDBPyConnection, interval: str) -> dict[str, date]:
+    """Source -> session that its stored baseline is in force for."""
+    rows = con.execute(
+        f"SELECT source, max(session) FROM calc.volume_baseline WHERE interval = {literal(interval)} GROUP BY source"
+    )
+    return dict(rows.fetchall())
+
+
+def sessions_between(
+    con: duckdb.DuckDBPyConnection, calendar: str, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Sessions that overlap [since, until): session, open_ts, close_ts."""
+    return frame(
+        con,
+        "SELECT session, open_ts, close_ts FROM calc.sessions "
+        f"WHERE calendar = {literal(calendar)} AND close_ts > {literal(since)} AND open_ts < {literal(until)} "
+        "ORDER BY open_ts",
+    )
+
+
+def _integer(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+    return int(str(scalar(con, sql)))

@@ -1,0 +1,318 @@
+"""What the pages ask of the warehouse: few wide reads on the public views, each one frame for all series.
+
+Every function takes an open connection and naive UTC times, and gives a polars frame; none of them asks
+per symbol. Reads on minute data carry a literal lower bound on `ts`, without which DuckLake would open
+every day's files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+
+import duckdb
+import polars as pl
+
+Connection = duckdb.DuckDBPyConnection
+
+BAR_COLUMNS = "open, high, low, close, volume, vwap, turnover, trades"
+OHLCV_COLUMNS = (
+    f"source, symbol, interval, ts, {BAR_COLUMNS}, "
+    "minutes, minutes_expected, is_complete, ret_log, std_dprice, std_logret"
+)
+
+
+def frame(con: Connection, sql: str, values: Mapping[str, object] | None = None) -> pl.DataFrame:
+    """The answer of a SELECT as a polars frame (through Arrow, without pyarrow)."""
+    return pl.DataFrame(con.sql(sql, params=dict(values)) if values else con.sql(sql))
+
+
+def series(con: Connection) -> pl.DataFrame:
+    """source, symbol, calendar of every series the warehouse has met."""
+    return frame(con, "SELECT source, symbol, calendar FROM series ORDER BY source, symbol")
+
+
+def minutes(con: Connection, since: datetime, keep: int) -> pl.DataFrame:
+    """The newest `keep` one-minute bars of each series since a time, each with its 1m indicators, oldest first."""
+    return frame(
+        con,
+        f"""
+        WITH newest AS (
+            SELECT source, symbol, ts, {BAR_COLUMNS}, revision, known_at
+            FROM bars WHERE ts >= $since
+            QUALIFY row_number() OVER (PARTITION BY source, symbol ORDER BY ts DESC) <= $keep
+        ),
+        measured AS (SELECT * EXCLUDE (interval) FROM indicators WHERE interval = '1m' AND ts >= $since)
+        SELECT * FROM newest LEFT JOIN measured USING (source, symbol, ts) ORDER BY source, symbol, ts
+        """,
+        {"since": since, "keep": keep},
+    )
+
+
+def minutes_between(con: Connection, since: datetime, until: datetime) -> pl.DataFrame:
+    """All one-minute bars with `since` <= ts < `until`, each with its 1m indicators, oldest first."""
+    return frame(
+        con,
+        f"""
+        WITH span AS (SELECT source, symbol, ts, {BAR_COLUMNS} FROM bars WHERE ts >= $since AND ts < $until),
+        measured AS (
+            SELECT * EXCLUDE (interval) FROM indicators WHERE interval = '1m' AND ts >= $since AND ts < $until
+        )
+        SELECT * FROM span LEFT JOIN measured USING (source, symbol, ts) ORDER BY source, symbol, ts
+        """,
+        {"since": since, "until": until},
+    )
+
+
+def quarter_closes(con: Connection, since: datetime) -> pl.DataFrame:
+    """source, symbol, ts (of the quarter hour), close: for sparklines and own volatility of large universes."""
+    return frame(
+        con,
+        """
+        SELECT source, symbol, time_bucket(INTERVAL 15 MINUTE, ts) AS ts, arg_max(close, ts) AS close
+        FROM bars WHERE ts >= $since GROUP BY ALL ORDER BY source, symbol, ts
+        """,
+        {"since": since},
+    )
+
+
+def touched_days(con: Connection, since: datetime) -> pl.DataFrame:
+    """source, symbol, day, known_at (newest), ts (newest), rows: tells which day's chart file is out of date."""
+    return frame(
+        con,
+        """
+        SELECT source, symbol, ts::DATE AS day, max(known_at) AS known_at, max(ts) AS ts, count(*) AS rows
+        FROM bars WHERE ts >= $since GROUP BY ALL ORDER BY day, source, symbol
+        """,
+        {"since": since},
+    )
+
+
+def windows(con: Connection, intervals: Mapping[str, timedelta], now: datetime) -> pl.DataFrame:
+    """The newest complete row of each (series, interval) with its indicators and `rows`, how many there are.
+
+    intervals: name -> width. `rows` counts up to about 250 windows back: enough to say "12 of 20 bars".
+    """
+    if not intervals:
+        return pl.DataFrame()
+    parts = [
+        f"""
+        SELECT {OHLCV_COLUMNS} FROM ohlcv
+        WHERE interval = '{name}' AND ts >= TIMESTAMP '{now - max(width * 250, timedelta(days=5))}' AND is_complete
+        """
+        for name, width in intervals.items()
+    ]
+    oldest = now - max(max(intervals.values()) * 250, timedelta(days=5))
+    return frame(
+        con,
+        f"""
+        WITH closed AS ({" UNION ALL ".join(parts)}),
+        newest AS (
+            SELECT *, count(*) OVER (PARTITION BY source, symbol, interval) AS rows FROM closed
+            QUALIFY row_number() OVER (PARTITION BY source, symbol, interval ORDER BY ts DESC) = 1
+        )
+        SELECT * FROM newest
+        LEFT JOIN (SELECT * FROM indicators WHERE ts >= $oldest) USING (source, symbol, interval, ts)
+        ORDER BY source, symbol, interval
+        """,
+        {"oldest": oldest},
+    )
+
+
+def history(con: Connection, interval: str, since: datetime, keep: int) -> pl.DataFrame:
+    """The newest `keep` rows of one interval's `ohlcv` per series with their indicators, oldest first."""
+    return frame(
+        con,
+        f"""
+        WITH newest AS (
+            SELECT {OHLCV_COLUMNS} FROM ohlcv WHERE interval = $interval AND ts >= $since
+            QUALIFY row_number() OVER (PARTITION BY source, symbol ORDER BY ts DESC) <= $keep
+        )
+        SELECT * FROM newest
+        LEFT JOIN (SELECT * FROM indicators WHERE interval = $interval AND ts >= $since)
+            USING (source, symbol, interval, ts)
+        ORDER BY source, symbol, ts
+        """,
+        {"interval": interval, "since": since, "keep": keep},
+    )
+
+
+def indicator_columns(con: Connection) -> list[str]:
+    """The names of the indicators in force, in the view's order (the config may add some)."""
+    described = con.execute("DESCRIBE indicators").fetchall()
+    keys = {"source", "symbol", "interval", "ts"}
+    return [row[0] for row in described if row[0] not in keys and row[1] == "DOUBLE"]
+
+
+def last_trades(con: Connection, since: datetime, keep: int = 100) -> pl.DataFrame:
+    """The newest `keep` trades of each series, newest first."""
+    return frame(
+        con,
+        """
+        SELECT source, symbol, trade_id, ts, price, qty, side, fills, origin FROM trades WHERE ts >= $since
+        QUALIFY row_number() OVER (PARTITION BY source, symbol ORDER BY ts DESC, trade_id DESC) <= $keep
+        ORDER BY source, symbol, ts DESC, trade_id DESC
+        """,
+        {"since": since, "keep": keep},
+    )
+
+
+def anomalies(con: Connection, since: datetime, until: datetime | None = None) -> pl.DataFrame:
+    """Anomalies judged in the span, newest first."""
+    before = "AND ts < $until" if until else ""
+    values = {"since": since} | ({"until": until} if until else {})
+    return frame(con, f"SELECT * FROM anomalies WHERE ts >= $since {before} ORDER BY ts DESC, id", values)
+
+
+def anomaly_days(con: Connection) -> pl.DataFrame:
+    """day, anomalies, critical, high of every day that has any, newest first."""
+    return frame(
+        con,
+        """
+        SELECT ts::DATE AS day, count(*) AS anomalies, count(*) FILTER (severity = 'critical') AS critical,
+               count(*) FILTER (severity = 'high') AS high, count(DISTINCT symbol) AS symbols
+        FROM anomalies GROUP BY ALL ORDER BY day DESC
+        """,
+    )
+
+
+def pair_fits(con: Connection) -> pl.DataFrame:
+    """The two newest fits of every (pair, interval) with `age` 1 (newest) and 2, best q first."""
+    return frame(
+        con,
+        """
+        SELECT *, row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) AS age
+        FROM pair_stats QUALIFY age <= 2
+        ORDER BY age, q_bh NULLS LAST, p_max NULLS LAST, pair, interval
+        """,
+    )
+
+
+def pair_tails(con: Connection, since: datetime, keep: int, pairs: Sequence[str]) -> pl.DataFrame:
+    """The newest `keep` points of the named pairs' series, oldest first."""
+    return frame(
+        con,
+        """
+        SELECT * FROM pair_series WHERE ts >= $since AND list_contains($pairs, pair)
+        QUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY ts DESC) <= $keep
+        ORDER BY pair, interval, ts
+        """,
+        {"since": since, "keep": keep, "pairs": list(pairs)},
+    )
+
+
+def pair_newest(con: Connection, since: datetime) -> pl.DataFrame:
+    """pair, interval and the newest ts, spread, zscore and rolling correlation of each pair's series."""
+    return frame(
+        con,
+        """
+        SELECT pair, interval, max(ts) AS ts, arg_max(spread, ts) AS spread, arg_max(zscore, ts) AS zscore,
+               arg_max(corr_roll, ts) AS corr_roll
+        FROM pair_series WHERE ts >= $since GROUP BY ALL
+        """,
+        {"since": since},
+    )
+
+
+def correlations(con: Connection) -> pl.DataFrame:
+    """The newest estimate of each (interval, lookback, pair of symbols)."""
+    return frame(
+        con,
+        """
+        SELECT * FROM correlations
+        QUALIFY as_of = max(as_of) OVER (PARTITION BY interval, lookback)
+        ORDER BY interval, lookback, symbol_a, symbol_b
+        """,
+    )
+
+
+def symbol_stats(con: Connection) -> pl.DataFrame:
+    return frame(con, "SELECT * FROM symbol_stats ORDER BY source, symbol, interval, lookback")
+
+
+def alerts(con: Connection, since: datetime) -> pl.DataFrame:
+    """Alerts that are open, or began or ended since a time; newest first."""
+    return frame(
+        con,
+        """
+        SELECT * FROM alerts
+        WHERE state <> 'resolved' OR started_at >= $since OR resolved_at >= $since
+        ORDER BY coalesce(fired_at, started_at) DESC, id
+        """,
+        {"since": since},
+    )
+
+
+def deliveries(con: Connection, since: datetime) -> pl.DataFrame:
+    """Messages made since a time, and all that are not yet sent; newest first."""
+    return frame(
+        con,
+        "SELECT * FROM deliveries WHERE created_at >= $since OR state <> 'sent' ORDER BY created_at DESC, id",
+        {"since": since},
+    )
+
+
+def runs(con: Connection, since: datetime) -> pl.DataFrame:
+    """Runs that started since a time, newest first."""
+    return frame(
+        con,
+        "SELECT * FROM runs WHERE started_at >= $since ORDER BY started_at DESC, run_id",
+        {"since": since},
+    )
+
+
+def latency(con: Connection, since: datetime) -> pl.DataFrame:
+    """Stage latencies of the runs that started since a time."""
+    return frame(
+        con,
+        """
+        SELECT l.* FROM latency AS l JOIN (SELECT run_id, started_at FROM runs WHERE started_at >= $since) AS r
+        USING (run_id) ORDER BY r.started_at, l.stage
+        """,
+        {"since": since},
+    )
+
+
+def quality(con: Connection, since: datetime) -> pl.DataFrame:
+    """Check results since a time, newest first."""
+    return frame(
+        con,
+        "SELECT * FROM quality WHERE checked_at >= $since ORDER BY checked_at DESC, suite, check_name",
+        {"since": since},
+    )
+
+
+def quarantine(con: Connection, since: datetime, keep: int = 200) -> pl.DataFrame:
+    """What was refused since a time, newest first."""
+    return frame(
+        con,
+        "SELECT * FROM quarantine WHERE seen_at >= $since ORDER BY seen_at DESC, id LIMIT $keep",
+        {"since": since, "keep": keep},
+    )
+
+
+def coverage(con: Connection, since: date) -> pl.DataFrame:
+    return frame(
+        con, "SELECT * FROM coverage WHERE day >= $since ORDER BY day DESC, source, symbol", {"since": since}
+    )
+
+
+def gaps(con: Connection, since: datetime) -> pl.DataFrame:
+    """Gaps that are not closed, or reach into the span; newest first."""
+    return frame(
+        con,
+        "SELECT * FROM gaps WHERE to_ts >= $since OR state IN ('open', 'healing') ORDER BY from_ts DESC, source, symbol",
+        {"since": since},
+    )
+
+
+def sessions(con: Connection, since: datetime, until: datetime) -> pl.DataFrame:
+    return frame(
+        con,
+        "SELECT * FROM sessions WHERE close_ts >= $since AND open_ts <= $until ORDER BY calendar, open_ts",
+        {"since": since, "until": until},
+    )
+
+
+def source_states(con: Connection) -> pl.DataFrame:
+    return frame(con, "SELECT * FROM source_states ORDER BY source")
