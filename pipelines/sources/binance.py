@@ -61,7 +61,7 @@ class Binance:
     def plan(
         self, symbol: str, since: datetime, until: datetime, now: datetime | None = None
     ) -> list[BarRequest]:
-        """Requests of at most 1,000 bars; Binance keeps every bar since the listing, so `now` cuts nothing."""
+        """Requests of at most 1,000 bars; Binance keeps every bar since the listing: `now` cuts nothing."""
         return pages(symbol, since, until, MINUTE * PAGE)
 
     def fetch(self, requests: Sequence[BarRequest]) -> FetchResult:
