@@ -13,29 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
+import numpy as np
 import orjson
 import polars as pl
 
 from pipelines.market import BAR_SCHEMA
 from pipelines.sources.base import Parsed, Reply
 from pipelines.sources.reading import (
-    LATEST_MS,
     Rejects,
-    Unclean,
+    arrange_bars,
     elements_as_received,
-    finish_bars,
     is_count,
     is_epoch_ms,
     is_number,
-    repeat,
+    is_plain,
     time_of,
 )
 from pipelines.sources.refusals import refusal
 
 WIDTH = 12
-TEXT_FIELDS = {1: "open", 2: "high", 3: "low", 4: "close", 5: "volume", 7: "turnover"}
+TEXTS = {1: "open", 2: "high", 3: "low", 4: "close", 5: "volume", 7: "turnover"}
+TIME, TRADES = 0, 8
 
 
 def klines_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
@@ -43,13 +44,19 @@ def klines_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
 
     A bar sent twice is kept as it came last. `is_closed` is ts + 1 minute <= `market_now`.
     """
-    rejects = Rejects()
-    read = [(reply, rows) for reply in replies if (rows := json_array(reply, rejects)) is not None]
-    try:
-        bars = _frame(read)
-    except Unclean:
-        bars = _frame([(reply, _good_rows(reply, rows, rejects)) for reply, rows in read])
-    return Parsed(finish_bars(bars, market_now), rejects.frame(), rejects.failures)
+    rejects, lengths = Rejects(), []
+    columns: dict[str, list[Any]] = {name: [] for name in ("ts", *TEXTS.values(), "trades")}
+    for reply in replies:
+        # Rows become columns reply by reply: keeping all the small lists costs more than reading them.
+        read = _read(reply, rejects)
+        lengths.append(len(read["ts"]))
+        for name, column in columns.items():
+            column.extend(read[name])
+    ts_ms = np.array(columns.pop("ts"), np.int64)
+    values = {name: pl.Series(column, dtype=BAR_SCHEMA[name]) for name, column in columns.items()}
+    owner = np.repeat(np.arange(len(replies)), lengths)
+    bars = arrange_bars(replies, owner, ts_ms, values, market_now)
+    return Parsed(bars, rejects.frame(), rejects.failures)
 
 
 def binance_refusal(reply: Reply, rejects: Rejects) -> None:
@@ -78,49 +85,45 @@ def json_array(reply: Reply, rejects: Rejects) -> list[Any] | None:
     return rows
 
 
-def _frame(read: Sequence[tuple[Reply, list[Any]]]) -> pl.DataFrame:
-    """All rows as columns; raises Unclean if any row is not twelve values of the documented types."""
-    rows = [row for _, rows in read for row in rows]
-    if not rows:
-        return pl.DataFrame(schema=BAR_SCHEMA)
-    columns = _columns(rows)
-    lengths = [len(rows) for _, rows in read]
-    text = {name: pl.Series(columns[at], dtype=pl.String) for at, name in TEXT_FIELDS.items()}
-    bars = pl.DataFrame(
-        {
-            "source": repeat([reply.source for reply, _ in read], lengths),
-            "symbol": repeat([reply.symbol for reply, _ in read], lengths),
-            "ts": pl.Series(columns[0], dtype=pl.Int64),
-            **text,
-            "trades": pl.Series(columns[8], dtype=pl.Int64),
-        }
-    ).with_columns(pl.col(*text).cast(pl.Float64, strict=False))
-    if not bars.select(pl.all_horizontal(pl.col(*text).is_finite().fill_null(False).all())).item():
-        raise Unclean
-    return bars.with_columns(
-        pl.from_epoch("ts", time_unit="ms").cast(pl.Datetime("us")), venue=pl.col("source")
+def _read(reply: Reply, rejects: Rejects) -> dict[str, Sequence[Any]]:
+    rows = json_array(reply, rejects) or []
+    if is_plain(reply.body) and not (set(map(type, rows)) - {list} or set(map(len, rows)) - {WIDTH}):
+        raw = _transposed(rows)
+        try:
+            columns = _columns(raw)
+        except (TypeError, ValueError):  # some row is at fault: find out which
+            return _columns(_transposed(_good_rows(reply, rows, rejects)))
+        if _is_clean(raw) and all(isfinite(sum(columns[name])) for name in TEXTS.values()):
+            return columns
+    return _columns(_transposed(_good_rows(reply, rows, rejects)))
+
+
+def _transposed(rows: list[Any]) -> list[tuple[Any, ...]]:
+    return list(zip(*rows, strict=True)) or [()] * WIDTH
+
+
+def _columns(raw: list[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    numbers = {name: list(map(float, raw[at])) for at, name in TEXTS.items()}
+    return {"ts": raw[TIME], **numbers, "trades": raw[TRADES]}
+
+
+def _is_clean(raw: list[tuple[Any, ...]]) -> bool:
+    """Whether all values have the documented types and times and counts are in range."""
+    whole, text = set(map(type, raw[TIME] + raw[TRADES])), set[type]()
+    for at in TEXTS:
+        text.update(map(type, raw[at]))
+    if whole - {int} or text - {str, int, float}:
+        return False
+    return not raw[TIME] or all(
+        (
+            *map(is_epoch_ms, (min(raw[TIME]), max(raw[TIME]))),
+            *map(is_count, (min(raw[TRADES]), max(raw[TRADES]))),
+        )
     )
 
 
-def _columns(rows: list[Any]) -> list[tuple[Any, ...]]:
-    if set(map(type, rows)) != {list} or set(map(len, rows)) != {WIDTH}:
-        raise Unclean
-    columns = list(zip(*rows, strict=True))
-    if any(set(map(type, columns[at])) != {str} for at in TEXT_FIELDS):
-        raise Unclean
-    if set(map(type, columns[0])) != {int} or set(map(type, columns[8])) != {int}:
-        raise Unclean
-    if (
-        min(columns[0]) < 0
-        or max(columns[0]) > LATEST_MS
-        or not all(map(is_count, (min(columns[8]), max(columns[8]))))
-    ):
-        raise Unclean
-    return columns
-
-
 def _good_rows(reply: Reply, rows: list[Any], rejects: Rejects) -> list[list[Any]]:
-    """The readable rows with their numbers as text, as most come; the others go to `rejects` as received."""
+    """The readable rows; the others go to `rejects` as received."""
     problems = {at: problem for at, row in enumerate(rows) if (problem := _problem(row))}
     if problems:
         for at, received in enumerate(elements_as_received(reply.text)):
@@ -128,7 +131,7 @@ def _good_rows(reply: Reply, rows: list[Any], rejects: Rejects) -> list[list[Any
                 row = rows[at]
                 ts = time_of(row[0]) if isinstance(row, list) and row else None
                 rejects.row(reply, ts, *problems[at], received)
-    return [_as_text(row) for at, row in enumerate(rows) if at not in problems]
+    return [row for at, row in enumerate(rows) if at not in problems]
 
 
 def _problem(row: Any) -> tuple[str, str] | None:
@@ -139,13 +142,9 @@ def _problem(row: Any) -> tuple[str, str] | None:
         return "wrong_arity", f"a kline has {WIDTH} values, not {len(row)}"
     if not is_epoch_ms(row[0]):
         return "bad_time", f"open time is {row[0]!r}, not epoch milliseconds"
-    for at, name in TEXT_FIELDS.items():
+    for at, name in TEXTS.items():
         if not is_number(row[at]):
             return "not_a_number", f"{name} is {row[at]!r}"
-    if not is_count(row[8]):
-        return "not_a_number", f"trades is {row[8]!r}"
+    if not is_count(row[TRADES]):
+        return "not_a_number", f"trades is {row[TRADES]!r}"
     return None
-
-
-def _as_text(row: list[Any]) -> list[Any]:
-    return [str(value) if at in TEXT_FIELDS else value for at, value in enumerate(row)]

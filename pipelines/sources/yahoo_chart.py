@@ -13,8 +13,9 @@ first minute opens the session no earlier request can bring its volume: it is ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +23,9 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.market import BAR_SCHEMA, from_epoch_ms, naive
+from pipelines.market import from_epoch_ms, naive
 from pipelines.sources.base import Parsed, Reply
-from pipelines.sources.reading import Rejects, finish_bars, is_count, is_number, repeat
+from pipelines.sources.reading import Ints, Rejects, arrange_bars, is_count, is_number
 from pipelines.sources.refusals import refusal
 
 PRICES = ("open", "high", "low", "close")
@@ -32,7 +33,6 @@ FIELDS = (*PRICES, "volume")
 FAR = 2**34
 """Later than any epoch second we read (year 2514); keeps the replies' times apart in one sorted array."""
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Chart(NamedTuple):
@@ -52,8 +52,7 @@ def charts_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
     """
     rejects = Rejects()
     charts = [chart for reply in replies if (chart := _chart(reply, rejects)) is not None]
-    bars = _frame(charts) if any(chart.ts for chart in charts) else pl.DataFrame(schema=BAR_SCHEMA)
-    return Parsed(finish_bars(bars, market_now), rejects.frame(), rejects.failures)
+    return Parsed(_bars(charts, market_now), rejects.frame(), rejects.failures)
 
 
 def undo_float32(values: Floats) -> Floats:
@@ -132,10 +131,9 @@ def _sessions(meta: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def _is_clean(ts: list[Any], columns: dict[str, list[Any]]) -> bool:
-    numbers = {int, float, type(None)}
     if set(map(type, ts)) - {int} or (ts and not 0 <= min(ts) <= max(ts) < FAR):
         return False
-    return not any(set(map(type, column)) - numbers for column in columns.values())
+    return not set(map(type, chain.from_iterable(columns.values()))) - {int, float, type(None)}
 
 
 def _good_rows(
@@ -162,44 +160,37 @@ def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _frame(charts: Sequence[Chart]) -> pl.DataFrame:
+def _bars(charts: Sequence[Chart], market_now: datetime) -> pl.DataFrame:
     """The rows of all charts that are bars."""
-    lengths = [len(chart.ts) for chart in charts]
-    ts = np.fromiter((second for chart in charts for second in chart.ts), np.int64, sum(lengths))
-    values = {
-        field: _floats([value for chart in charts for value in chart.columns[field]]) for field in FIELDS
-    }
-    owner = np.repeat(np.arange(len(charts)), lengths)
+    ts = np.array(list(chain.from_iterable(chart.ts for chart in charts)), np.int64)
+    owner = np.repeat(np.arange(len(charts)), [len(chart.ts) for chart in charts])
+    values = {name: _floats(chain.from_iterable(chart.columns[name] for chart in charts)) for name in FIELDS}
     opened, inside = _session_opens(charts, owner, ts)
-    ends = np.array([chart.asked[1] for chart in charts])
+    ends = np.array([chart.asked[1] for chart in charts], np.int64)
     is_bar = inside & (ts % 60 == 0) & (ts < ends[owner])
     for column in values.values():
         is_bar &= ~np.isnan(column)
+    _distrust_first_volumes(charts, owner, opened, values["volume"], is_bar)
+    kept = {name: pl.Series(undo_float32(values[name][is_bar])) for name in PRICES}
+    kept["volume"] = pl.Series(values["volume"][is_bar]).fill_nan(None)
+    replies = [chart.reply for chart in charts]
+    return arrange_bars(replies, owner[is_bar], ts[is_bar] * 1000, kept, market_now)
+
+
+def _distrust_first_volumes(
+    charts: Sequence[Chart], owner: Ints, opened: Ints, volume: Floats, is_bar: NDArray[np.bool_]
+) -> None:
+    """First rows of volume 0 are no bars; where the reply begins before the session, only without volume."""
     firsts = np.flatnonzero(np.diff(owner, prepend=-1))
-    untrusted = firsts[values["volume"][firsts] == 0]
-    begins = np.array([chart.asked[0] for chart in charts])[owner[untrusted]]
+    untrusted = firsts[volume[firsts] == 0]
+    begins = np.array([chart.asked[0] for chart in charts], np.int64)[owner[untrusted]]
     is_bar[untrusted[begins >= opened[untrusted]]] = False
-    values["volume"][untrusted] = np.nan
-    return pl.DataFrame(
-        {
-            "source": repeat([chart.reply.source for chart in charts], lengths).filter(pl.Series(is_bar)),
-            "symbol": repeat([chart.reply.symbol for chart in charts], lengths).filter(pl.Series(is_bar)),
-            "ts": ts[is_bar],
-            **{field: undo_float32(values[field][is_bar]) for field in PRICES},
-            "volume": values["volume"][is_bar],
-        }
-    ).with_columns(
-        pl.from_epoch("ts", time_unit="s").cast(pl.Datetime("us")),
-        pl.col("volume").fill_nan(None),
-        venue=pl.col("source"),
-        turnover=pl.lit(None, pl.Float64),
-        trades=pl.lit(None, pl.Int64),
-    )
+    volume[untrusted] = np.nan
 
 
-def _floats(values: list[float | None]) -> Floats:
+def _floats(values: Iterable[float | None]) -> Floats:
     """JSON has no NaN, so NaN stands for null."""
-    return pl.Series(values, dtype=pl.Float64, strict=False).to_numpy(writable=True)
+    return pl.Series(list(values), dtype=pl.Float64, strict=False).to_numpy(writable=True)
 
 
 def _session_opens(charts: Sequence[Chart], owner: Ints, ts: Ints) -> tuple[Ints, NDArray[np.bool_]]:
