@@ -10,6 +10,7 @@ from pipelines.market import MINUTE, Interval
 from pipelines.quality.rules import (
     Contract,
     Rule,
+    Where,
     aligned,
     at_least,
     not_ahead,
@@ -58,10 +59,10 @@ def _doubtful() -> tuple[Rule, ...]:
     return (
         rule(
             "trades behind volume", "volume without a trade",
-            (pl.col("volume") > 0) & (pl.col("trades") < 1),
+            (pl.col("volume") > 0) & pl.col("volume").is_not_nan() & (pl.col("trades") < 1),
             pl.format("volume {}, trades {}", shown("volume"), shown("trades")),
             "ExpectColumnValuesToBeBetween", "warning",
-            column="trades", min_value=1, row_condition="volume > 0",
+            column="trades", min_value=1, row_condition=Where("volume", ">", 0),
         ),
         rule(
             "volume behind moves", "the price moved without volume",
@@ -70,7 +71,7 @@ def _doubtful() -> tuple[Rule, ...]:
             pl.format("low {}, high {}, volume 0", shown("low"), shown("high")),
             "ExpectColumnPairValuesToBeEqual", "info",
             column_A="high", column_B="low", ignore_row_if="either_value_is_missing",
-            row_condition="volume == 0",
+            row_condition=Where("volume", "==", 0),
         ),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import polars as pl
@@ -34,6 +34,15 @@ class FromNow:
 
 
 @dataclass(frozen=True)
+class Where:
+    """A condition in an expectation's arguments: it judges only rows for which this holds."""
+
+    column: str
+    comparison: Literal[">", "=="]
+    value: float
+
+
+@dataclass(frozen=True)
 class Rule:
     """One thing that must hold, with the words a person reads when it does not.
 
@@ -49,6 +58,16 @@ class Rule:
     expectation: str
     arguments: Mapping[str, object]
     severity: Severity = "critical"
+
+    @property
+    def on_extreme(self) -> bool:
+        """Great Expectations looks at the column's maximum only: row by row it takes seconds for times."""
+        return self.expectation == "ExpectColumnMaxToBeBetween"
+
+    @property
+    def needs_rows(self) -> bool:
+        """A table without rows breaks it."""
+        return self.on_extreme and "min_value" in self.arguments
 
 
 @dataclass(frozen=True)
@@ -149,10 +168,7 @@ def aligned(column: str, step: timedelta) -> Rule:
 
 
 def not_ahead(column: str, ahead: timedelta = timedelta(0)) -> Rule:
-    """The time is not after the market's clock plus `ahead`.
-
-    Judged on the column's maximum by Great Expectations: its row by row check of times takes seconds.
-    """
+    """The time is not after the market's clock plus `ahead`."""
     return rule(
         f"{column} not ahead", f"{column} is in the future",
         pl.col(column) > MARKET_NOW + ahead,
@@ -178,4 +194,15 @@ def unique(key: tuple[str, ...]) -> Rule:
         pl.struct(key).is_duplicated() & complete,
         pl.concat_str([shown(column) for column in key], separator=" "),
         "ExpectCompoundColumnsToBeUnique", column_list=list(key), ignore_row_if="any_value_is_missing",
+    )  # fmt: skip
+
+
+def fresh(column: str, after: datetime) -> Rule:
+    """The newest time is not before `after`; the rows that fail are the newest ones, if they are too old."""
+    newest = pl.col(column).max()
+    return rule(
+        f"{column} fresh", f"the newest {column} is before {after}",
+        (pl.col(column) == newest) & (newest < after),
+        pl.format(f"newest {column} {{}}", shown(column)),
+        "ExpectColumnMaxToBeBetween", column=column, min_value=after,
     )  # fmt: skip

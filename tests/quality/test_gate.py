@@ -263,7 +263,8 @@ def test_every_contract_names_its_rules_once_and_gates_its_own_columns():
 
 def test_the_minute_never_loads_great_expectations_or_pandas():
     code = (
-        "import sys, pipelines.quality.contract, pipelines.quality.gate, pipelines.quality.quarantine\n"
+        "import sys, pipelines.quality.contract, pipelines.quality.gate, pipelines.quality.quarantine,"
+        " pipelines.quality.tables, pipelines.coverage\n"
         "print([name for name in ('great_expectations', 'pandas', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run(
