@@ -1,0 +1,147 @@
+"""The rules in force applied to what a run derived: events and outbox rows, ready for its transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from flows.context import Context
+from pipelines.alerts.columns import with_configured
+from pipelines.alerts.grouping import Route, Told, messages, notices
+from pipelines.alerts.history import read_alerts, read_rules, write_events
+from pipelines.alerts.judge import judge as judge_rows
+from pipelines.alerts.rules import Rule, built_in, rule_from
+from pipelines.alerts.states import Alert, open_labels, step
+from pipelines.analytics.params import columns
+from pipelines.derive import Derived
+from pipelines.market import utc
+from reports.options import Limits, RuleInForce, SiteOptions
+from warehouse import outbox
+from warehouse.stage import frame
+
+LOOK_BACK = timedelta(hours=8)
+"""Ended alerts kept in view: longer than the repeat interval and than a bar that may be judged again."""
+CATCH_UP = timedelta(hours=6)
+"""Rows older than this against their source's clock are history: they make anomalies, not alerts."""
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What the rules had to say: alert events, and messages for the outbox."""
+
+    events: list[Alert]
+    messages: list[dict[str, Any]]
+
+
+def rules_of(con: duckdb.DuckDBPyConnection, context: Context) -> list[Rule]:
+    """Built-in, configured and user-made rules; a later one of the same name replaces an earlier."""
+    catalogue = with_configured(columns(context.plan.params))
+    configured = [rule_from(_table(rule), catalogue) for rule in context.settings.rules if rule.enabled]
+    return [*built_in([str(i) for i in context.plan.intervals]), *configured, *read_rules(con, catalogue)]
+
+
+def judge(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    derived: Derived | None,
+    feeds: pl.DataFrame | None,
+    market_now: datetime,
+    now: datetime,
+    run_id: str,
+    pairs: pl.DataFrame | None = None,
+) -> Spoken:
+    """Judges a run's new rows; call it holding the writer's lock, before the transaction that writes them."""
+    rules = rules_of(con, context)
+    before = read_alerts(con, utc(market_now) - LOOK_BACK)
+    series = _live_rows(derived) if derived is not None else None
+    judged = judge_rows(rules, utc(market_now), series, pairs, feeds, open_labels(before))
+    events = step(before, judged, rules, utc(market_now), run_id)
+    newest = {alert.id: alert for alert in [*before, *events]}
+    told = {key: Told(*value) for key, value in outbox.told(con).items()}
+    due = notices(newest.values(), told, utc(market_now), Route())
+    channels = [channel.name for channel in context.settings.channels if channel.enabled]
+    return Spoken(events, messages(due, channels))
+
+
+def write(con: duckdb.DuckDBPyConnection, spoken: Spoken, now: datetime, run_id: str) -> None:
+    """Events and messages, inside the caller's transaction: an alert is never without its message."""
+    write_events(con, spoken.events, now, run_id)
+    outbox.enqueue(con, spoken.messages, now, run_id)
+
+
+def newest_pairs(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The newest `pair_stats` row of each pair and interval."""
+    return frame(
+        con,
+        "SELECT * FROM pair_stats QUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) = 1",
+    )
+
+
+def site_options(context: Context, market_now: datetime, run_id: str | None, now: datetime) -> SiteOptions:
+    """What a render is told from outside."""
+    limits = context.plan.thresholds
+    settings = context.settings
+    return SiteOptions(
+        now=now,
+        market_now=market_now,
+        simulated=context.is_simulated,
+        prefect_url=f"http://{settings.prefect.host}:{settings.prefect.port}",
+        run_id=run_id,
+        intervals=("1m", *(str(i) for i in context.plan.intervals)),
+        limits=Limits(
+            volume_ratio=limits.volume_ratio,
+            zscore=limits.spread_z,
+            rsi_high=limits.rsi_high,
+            rsi_low=limits.rsi_low,
+            price_dev_pct=limits.price_pct,
+            latency_ms=limits.latency_ms,
+            stale_s=limits.stale_s,
+        ),
+        rules=[_in_force(rule) for rule in built_in([str(i) for i in context.plan.intervals])]
+        + [_in_force(rule_from(_table(rule))) for rule in settings.rules if rule.enabled],
+    )
+
+
+def _live_rows(derived: Derived) -> pl.DataFrame | None:
+    """The rows of polled sources that are recent by their source's clock, complete ones only."""
+    if derived.rows.is_empty() or not derived.clocks:
+        return None
+    horizon = pl.col("source").replace_strict(
+        {source: until - CATCH_UP for source, until in derived.clocks.items()},
+        default=None,
+        return_dtype=pl.Datetime("us"),
+    )
+    return derived.rows.filter(pl.col("is_complete"), pl.col("ts") >= horizon)
+
+
+def _table(rule: Any) -> dict[str, Any]:
+    """A configured rule as the table the rule language reads."""
+    table: dict[str, Any] = {
+        "name": rule.name,
+        "when": rule.when,
+        "on": [] if tuple(rule.on) == ("*",) else list(rule.on),
+        "interval": rule.interval,
+        "severity": rule.severity,
+        "for": rule.for_ if isinstance(rule.for_, int) else max(int(rule.for_.total_seconds() // 60), 1),
+    }
+    if isinstance(rule.expires, datetime):
+        table["expires"] = rule.expires
+    return table
+
+
+def _in_force(rule: Rule) -> RuleInForce:
+    return RuleInForce(
+        name=rule.name,
+        when=rule.when,
+        interval=", ".join(rule.intervals),
+        severity=rule.severity,
+        on=", ".join(rule.on),
+        hold=f"{rule.for_} bars" if rule.for_ > 1 else "",
+        clear=rule.clear or "",
+        origin=rule.origin,
+    )
+

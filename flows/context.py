@@ -1,0 +1,180 @@
+"""Settings become things: sources, the lake, the plan of what is derived. The only place that assembles them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import duckdb
+import polars as pl
+
+from pipelines import derive
+from pipelines.analytics.detectors import Thresholds
+from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
+from pipelines.ingest import Feed, Stores
+from pipelines.market import CONTINUOUS, Interval, naive
+from pipelines.settings import Settings, load
+from pipelines.sources import registry
+from pipelines.sources.base import SourceOptions
+from warehouse import build
+from warehouse.connect import Location, connect, transaction
+from warehouse.errors import TapewatchError
+from warehouse.migrate import migrate, write_open_sql
+from warehouse.stage import stage
+
+LOOPBACK = ("127.", "localhost", "[::1]")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every flow and command works with."""
+
+    settings: Settings
+    location: Location
+    landing: Path
+    plan: derive.Plan
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the data comes from this machine: then it is the replica's, and every page says so."""
+        return any(_is_loopback(source.base_url) for source in self.settings.sources)
+
+    @property
+    def calendars(self) -> dict[str, str]:
+        return {source.name: source.calendar for source in self.settings.sources}
+
+    def feeds(self) -> list[Feed]:
+        """The configured sources with their adapters; TapewatchError for one that is not installed."""
+        known = registry()
+        feeds = []
+        for source in self.settings.sources:
+            if source.name not in known:
+                raise TapewatchError(
+                    f"source {source.name}: no such adapter here; there are {', '.join(sorted(known))}"
+                )
+            options = SourceOptions(
+                base_url=source.base_url or None,
+                timeout_s=source.timeout.total_seconds(),
+                weight_share=source.budget,
+                state_path=self.settings.data_dir / "sources" / f"{source.name}.json",
+            )
+            feeds.append(Feed(known[source.name](options), source.symbols, source.calendar))
+        return feeds
+
+    def stores(self, con: duckdb.DuckDBPyConnection, run_id: str) -> Stores:
+        return Stores(con, self.location, self.landing, run_id, self.calendars)
+
+
+def assemble(settings: Settings | None = None) -> Context:
+    """The context of the given settings, else of the configuration in force."""
+    chosen = settings or load()
+    home = chosen.data_dir / "warehouse"
+    catalog = chosen.warehouse.catalog.reveal() if chosen.warehouse.catalog else ""
+    return Context(
+        settings=chosen,
+        location=Location(home, catalog, chosen.warehouse.storage),
+        landing=chosen.data_dir / "landing",
+        plan=plan_of(chosen),
+    )
+
+
+def plan_of(settings: Settings) -> derive.Plan:
+    """Which windows, indicators, baselines and limits the settings ask for."""
+    given = settings.indicators
+    params = IndicatorParams(
+        sma=given.sma,
+        ema=given.ema,
+        rsi=given.rsi.period[0],
+        macd=(given.macd.fast, given.macd.slow, given.macd.signal),
+        bollinger=(given.bollinger.period, given.bollinger.width),
+        atr=given.atr.period[0],
+    )
+    return derive.Plan(
+        intervals=tuple(sorted(Interval.parse(text) for text in settings.windows.intervals if text != "1m")),
+        params=params,
+        thresholds=Thresholds(
+            rsi_high=given.rsi.overbought,
+            rsi_low=given.rsi.oversold,
+            min_sessions=settings.baseline.min_sessions,
+        ),
+        sessions=settings.baseline.sessions,
+        min_sessions=settings.baseline.min_sessions,
+    )
+
+
+@contextmanager
+def writing(context: Context) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that may write, its schema brought up to date."""
+    con = connect(context.location)
+    try:
+        prepare(con, context)
+        yield con
+    finally:
+        con.close()
+
+
+@contextmanager
+def reading(context: Context) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only connection; TapewatchError where there is no warehouse yet."""
+    con = connect(context.location, read_only=True)
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+def prepare(con: duckdb.DuckDBPyConnection, context: Context) -> None:
+    """The schema of this version, and `open.sql` beside the catalog."""
+    params = context.plan.params
+    hidden = hidden_columns(params)
+    intervals = {str(interval): interval.seconds for interval in context.plan.intervals}
+    migrate(con, context.location, columns(params) | hidden, frozenset(hidden), intervals)
+    write_open_sql(context.location)
+
+
+def sessions_around(con: duckdb.DuckDBPyConnection, calendar: str, at: datetime) -> pl.DataFrame:
+    """Stored sessions of a calendar in the month before `at` and the week after; empty for 24/7.
+
+    Raises TapewatchError where none are stored: without them closed hours would look like lost data.
+    """
+    if calendar == CONTINUOUS:
+        return pl.DataFrame()
+    moment = naive(at)
+    found = build.sessions_between(con, calendar, moment - timedelta(days=31), moment + timedelta(days=7))
+    if found.is_empty():
+        raise TapewatchError(
+            f"the sessions of {calendar} around {moment:%Y-%m-%d} are not in the warehouse; "
+            "run the `daily` flow (`tapewatch run daily`), which fills them"
+        )
+    return found
+
+
+def store_sessions(con: duckdb.DuckDBPyConnection, context: Context, sessions: pl.DataFrame) -> int:
+    """Puts a calendar's sessions in place of the stored ones of the same days; returns how many are new."""
+    stage(con, "new_sessions", sessions)
+    fresh = con.execute(
+        "SELECT count(*) FROM new_sessions ANTI JOIN calc.sessions "
+        "USING (calendar, session, open_ts, close_ts, is_early_close)"
+    ).fetchall()[0][0]
+    if fresh:
+        with transaction(con, context.location):
+            con.execute(
+                "DELETE FROM calc.sessions AS t USING new_sessions AS s "
+                "WHERE t.calendar = s.calendar AND t.session = s.session"
+            )
+            con.execute("INSERT INTO calc.sessions BY NAME SELECT * FROM new_sessions")
+    return int(fresh)
+
+
+def span_of_sessions(first: date, last: date) -> tuple[date, date]:
+    """The days to fill for work on [first, last]: the baselines' reach before, a year ahead."""
+    return first - timedelta(days=60), last + timedelta(days=366)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).netloc
+    return host.startswith(LOOPBACK)

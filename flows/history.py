@@ -1,0 +1,238 @@
+"""History into the warehouse, from a venue or a file, by the same landing, gate and ledger as the minute.
+
+Used by the `backfill` and `import` flows and by the commands of the same names. Sessions come first, because a
+bar's windows and baseline follow its exchange's calendar; what is derived comes last, once for all chunks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from flows.context import Context, span_of_sessions, store_sessions
+from pipelines import derive, landing
+from pipelines.ingest import Feed, Stores, ingest_requests
+from pipelines.market import CONTINUOUS, Interval, floor_minute, naive, utc
+from pipelines.quality import gate
+from pipelines.quality.contract import BARS, TRADES
+from pipelines.sessions import sessions
+from pipelines.sources.base import BarRequest, SourceError
+from pipelines.sources.files import FileRows, read_parts
+from warehouse.connect import transaction, writer
+from warehouse.errors import TapewatchError
+from warehouse.load import Batch, Loaded, is_loaded, load_bars, load_interval_bars, load_trades
+
+log = logging.getLogger(__name__)
+
+CHUNK_REQUESTS = 20
+"""Requests of one symbol in a batch: about two weeks of Binance minutes; a kill costs no more than that."""
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Brought:
+    """What a backfill or import did."""
+
+    rows_in: int = 0
+    rows_loaded: int = 0
+    rows_revised: int = 0
+    rows_quarantined: int = 0
+    chunks: int = 0
+    chunks_known: int = 0
+    windows: int = 0
+    anomalies: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, rows_in: int, loaded: Loaded) -> None:
+        self.rows_in += rows_in
+        self.rows_loaded += loaded.rows_new
+        self.rows_revised += loaded.rows_revised
+        self.rows_quarantined += loaded.rows_quarantined
+        self.chunks += 1
+        self.chunks_known += loaded.already
+
+
+def backfill(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    start: datetime,
+    end: datetime | None = None,
+    source: str | None = None,
+    symbols: Sequence[str] = (),
+    with_derive: bool = True,
+    progress: Progress | None = None,
+) -> Brought:
+    """Bars of [start, end) (UTC, end at most the venue's last closed minute) of the configured series.
+
+    source, symbols: narrow it down; a symbol need not be configured. Newest chunks first; a chunk that the ledger
+    knows is not asked for again, so that a killed backfill goes on where it stopped.
+    Raises TapewatchError for an unknown source or an empty span; a venue's failures are in `problems`.
+    """
+    feeds = [feed for feed in context.feeds() if source in (None, feed.source.name)]
+    if not feeds:
+        names = ", ".join(feed.source.name for feed in context.feeds())
+        raise TapewatchError(f"source {source!r} is not configured; there are {names}")
+    brought = Brought()
+    stores = context.stores(con, run_id)
+    clocks: dict[str, datetime] = {}
+    work: list[tuple[Feed, datetime, list[BarRequest]]] = []
+    for feed in feeds:
+        try:
+            market_now = feed.source.server_time()
+        except SourceError as error:
+            brought.problems.append(str(error))
+            continue
+        until = min(utc(end), floor_minute(market_now)) if end else floor_minute(market_now)
+        if utc(start) >= until:
+            raise TapewatchError(f"nothing to backfill: start {start} is not before {until}")
+        if feed.calendar != CONTINUOUS:
+            fill_sessions(con, context, feed.calendar, start.date(), until.date())
+        clocks[feed.source.name] = naive(floor_minute(market_now))
+        chosen = [s.upper() for s in symbols] or list(feed.symbols)
+        work += [(feed, market_now, chunk) for s in chosen for chunk in _chunks(feed, s, start, until)]
+    work.sort(key=lambda item: item[2][-1].until, reverse=True)
+    for done, (feed, market_now, chunk) in enumerate(work):
+        if progress:
+            progress(done, len(work), f"{feed.source.name} {chunk[0].symbol} {chunk[0].since:%Y-%m-%d}")
+        _load_chunk(feed, stores, market_now, chunk, brought)
+    if progress:
+        progress(len(work), len(work), "windows, indicators, anomalies" if with_derive else "done")
+    if with_derive:
+        derive_pending(con, context, run_id, clocks, brought)
+    return brought
+
+
+def import_file(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    path: Path,
+    source: str,
+    symbol: str | None = None,
+    interval: str | None = None,
+    with_derive: bool = True,
+) -> Brought:
+    """A user's file into `bars`, `trades` or (other intervals) `ohlcv`; bad rows to quarantine with their line.
+
+    Any source and symbol. Raises TapewatchError where the file as a whole cannot be used.
+    """
+    brought = Brought()
+    name = source.strip().lower()
+    parsed = Interval.parse(interval) if interval else None
+    calendars = {name: context.calendars.get(name, CONTINUOUS)}
+    now = datetime.now(UTC)
+    digest = _file_digest(path, name, symbol, interval)
+    for number, part in enumerate(read_parts(path, name, now, symbol=symbol, interval=parsed)):
+        if calendars[name] != CONTINUOUS and part.frame.height:
+            first, last = part.frame["ts"].min(), part.frame["ts"].max()
+            assert isinstance(first, datetime) and isinstance(last, datetime)
+            fill_sessions(con, context, calendars[name], first.date(), last.date())
+        batch = Batch(
+            batch_id=f"{name}-import-{digest}-{number}",
+            source=name,
+            kind="import",
+            run_id=run_id,
+            known_at=naive(now),
+            rows_in=part.frame.height + part.rejects.height,
+            sha256=digest,
+            path=str(path),
+        )
+        brought.add(batch.rows_in, _load_part(con, context, batch, part, calendars, now))
+    if with_derive:
+        derive_pending(con, context, run_id, {}, brought)
+    return brought
+
+
+def derive_pending(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    clocks: dict[str, datetime],
+    brought: Brought,
+) -> None:
+    """Windows, indicators and anomalies of what was loaded."""
+    now = naive(datetime.now(UTC))
+    with writer(context.location):
+        found = derive.derive(con, clocks, context.plan)
+        derive.stage_rows(con, found, context.plan, run_id, now)
+        with transaction(con, context.location):
+            derive.write(con, found, context.plan, run_id, now)
+    brought.windows += found.windows.height
+    brought.anomalies += found.anomalies.height
+
+
+def fill_sessions(
+    con: duckdb.DuckDBPyConnection, context: Context, calendar: str, first: date, last: date
+) -> int:
+    """The calendar's sessions around these days into the warehouse, with the user's own closures."""
+    start, end = span_of_sessions(first, last)
+    overrides = [closure for closure in context.settings.sessions if closure.calendar == calendar]
+    return store_sessions(con, context, sessions(calendar, start, end, overrides))
+
+
+def _chunks(feed: Feed, symbol: str, start: datetime, until: datetime) -> Iterator[list[BarRequest]]:
+    requests = feed.source.plan(symbol, utc(start), until, until)
+    for first in range(0, len(requests), CHUNK_REQUESTS):
+        yield requests[first : first + CHUNK_REQUESTS]
+
+
+def _load_chunk(
+    feed: Feed, stores: Stores, market_now: datetime, chunk: list[BarRequest], brought: Brought
+) -> None:
+    """One batch; under another id where a part of it failed, so that the next backfill asks again."""
+    symbol, since, until = chunk[0].symbol, chunk[0].since, chunk[-1].until
+    batch_id = landing.batch_id(feed.source.name, "backfill", since, f"{symbol}-{until:%Y%m%dT%H%M}")
+    if is_loaded(stores.con, batch_id):
+        brought.chunks += 1
+        brought.chunks_known += 1
+        return
+    result = ingest_requests(feed.source, stores, chunk, batch_id, "backfill", market_now, until)
+    for loaded in result.loads:
+        brought.add(result.rows_in, loaded)
+    brought.problems += sorted({failure.detail for failure in result.failures})
+
+
+def _load_part(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    batch: Batch,
+    part: FileRows,
+    calendars: dict[str, str],
+    now: datetime,
+) -> Loaded:
+    contract = TRADES if part.kind == "trades" else BARS
+    minute = part.kind == "bars" and part.interval == Interval(60)
+    gated = gate.split(part.frame, contract, now)
+    stamp = (batch.source, batch.run_id, batch.batch_id, now)
+    bad = [gate.to_quarantine(f.with_columns(file=pl.lit(Path(batch.path).name)), *stamp)
+           for f in (gated.quarantined, part.rejects) if f.height]  # fmt: skip
+    quarantined = pl.concat([pl.DataFrame(schema=gate.QUARANTINE_SCHEMA), *bad])
+    accepted = gated.accepted.drop("payload", "line", strict=False)
+    if part.kind == "trades":
+        return load_trades(con, context.location, batch, accepted, quarantined, calendars)
+    if minute:
+        return load_bars(con, context.location, batch, accepted, quarantined, calendars)
+    return load_interval_bars(
+        con, context.location, batch, str(part.interval), accepted, quarantined, calendars
+    )
+
+
+def _file_digest(path: Path, *parts: str | None) -> str:
+    """What the batch is known by: the file's bytes and what it was said to be."""
+    digest = hashlib.sha256(repr(parts).encode())
+    try:
+        with path.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise TapewatchError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()[:24]
+

@@ -1,0 +1,209 @@
+"""The minute's walk as plain functions: ingest -> derive and alert -> publish -> deliver -> record.
+
+`flows.minute` shows the same steps as tasks in the Prefect UI; `tapewatch run minute` and the tests call them here.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from flows import alerting
+from flows.context import Context, sessions_around
+from pipelines import derive
+from pipelines.ingest import Feed, Ingested, ingest_minute
+from pipelines.market import CONTINUOUS, floor_minute, naive, utc
+from reports.site import Published, publish
+from warehouse.connect import transaction, writer
+from warehouse.load import watermarks
+from warehouse.stage import literals
+
+log = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=1)
+"""How long after the minute's end the venues are asked: their newest bar is final then."""
+
+
+class Run:
+    """One run of the minute: its connection, its clock and what its steps have found so far.
+
+    A plain class, so that Prefect hands it on between tasks without looking inside.
+    """
+
+    def __init__(self, context: Context, con: duckdb.DuckDBPyConnection, run_id: str, scheduled: datetime) -> None:
+        self.context = context
+        self.con = con
+        self.run_id = run_id
+        self.scheduled = floor_minute(utc(scheduled))
+        self.started_at = datetime.now(UTC)
+        self.ingested: list[Ingested] = []
+        self.lag_s: float | None = None
+        self.took_ms: dict[str, list[float]] = {}
+
+    @property
+    def market_now(self) -> datetime:
+        """The furthest of the sources' own clocks; ours where none answered."""
+        clocks = [one.market_now for one in self.ingested if one.market_now]
+        return max(clocks, default=datetime.now(UTC))
+
+
+def wait_for_close(scheduled: datetime) -> None:
+    """Sleeps until the scheduled minute is over by GRACE: Prefect may start a run a third of a second early."""
+    wait = (utc(scheduled) + GRACE - datetime.now(UTC)).total_seconds()
+    if 0 < wait < 60:
+        time.sleep(wait)
+
+
+def ingest(run: Run, feed: Feed) -> Ingested:
+    """Everything new of one source into the warehouse; a source that fails stops no other."""
+    sessions = pl.DataFrame()
+    if feed.calendar != CONTINUOUS:
+        sessions = sessions_around(run.con, feed.calendar, run.scheduled)
+    result = ingest_minute(feed, run.context.stores(run.con, run.run_id), run.scheduled, sessions)
+    run.ingested.append(result)
+    for stage, values in result.latencies_ms.items():
+        run.took_ms.setdefault(stage, []).extend(values)
+    level = logging.INFO if result.state in ("ok", "idle") else logging.WARNING
+    log.log(
+        level,
+        "%s: %s, %d rows in, %d loaded, %d quarantined%s",
+        result.source, result.state, result.rows_in, result.rows_loaded, result.rows_quarantined,
+        f": {result.reason}" if result.reason else "",
+    )  # fmt: skip
+    return result
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What the derive step wrote."""
+
+    windows: int
+    rows: int
+    anomalies: int
+    alerts: int
+    messages: int
+    severities: dict[str, int] = field(default_factory=dict)
+
+
+def derive_and_alert(run: Run) -> Derivation:
+    """Windows, indicators, anomalies, alert states and their outbox rows, in one transaction."""
+    started = time.perf_counter()
+    context, con = run.context, run.con
+    clocks = {one.source: naive(one.until) for one in run.ingested if one.until is not None}
+    now = datetime.now(UTC)
+    with writer(context.location):
+        found = derive.derive(con, clocks, context.plan)
+        derive.stage_rows(con, found, context.plan, run.run_id, naive(now))
+        spoken = alerting.judge(con, context, found, feed_health(run), run.market_now, now, run.run_id)
+        with transaction(con, context.location):
+            derive.write(con, found, context.plan, run.run_id, naive(now))
+            _write_states(con, run, now)
+            alerting.write(con, spoken, now, run.run_id)
+    run.lag_s = (datetime.now(UTC) - run.scheduled).total_seconds()
+    run.took_ms["derive"] = [(time.perf_counter() - started) * 1000]
+    by_severity = found.anomalies.group_by("severity").len().rows() if found.anomalies.width else []
+    return Derivation(
+        found.windows.height, found.rows.height, found.anomalies.height,
+        len(spoken.events), len(spoken.messages), dict(by_severity),
+    )  # fmt: skip
+
+
+def publish_site(run: Run, scope: str = "minute") -> Published:
+    """The pages and files of the site that this minute changed."""
+    started = time.perf_counter()
+    options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC))
+    done = publish(run.con, run.context.settings.site_dir, options, scope)
+    run.took_ms["publish"] = [(time.perf_counter() - started) * 1000]
+    return done
+
+
+def record(run: Run, state: str, flow: str = "minute", detail: str | None = None) -> None:
+    """The run's row and its latencies."""
+    finished = datetime.now(UTC)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    loaded = sum(one.rows_loaded for one in run.ingested)
+    row = (
+        run.run_id, flow, naive(run.scheduled), naive(run.started_at), naive(finished), state,
+        sum(one.rows_in for one in run.ingested), loaded, sum(one.rows_quarantined for one in run.ingested),
+        run.lag_s, usage.ru_utime + usage.ru_stime, detail,
+    )  # fmt: skip
+    with transaction(run.con, run.context.location):
+        run.con.execute(f"INSERT INTO ops.runs VALUES {literals(row)}")
+        for stage, values in run.took_ms.items():
+            numbers = (*latency(values), naive(finished))
+            run.con.execute(f"INSERT INTO ops.latency VALUES {literals((run.run_id, stage, *numbers))}")
+
+
+def latency(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """Median, 99th percentile and maximum of milliseconds, and how many there are."""
+    if not values:
+        return 0.0, 0.0, 0.0, 0
+    array = np.asarray(values)
+    return (
+        round(float(np.median(array)), 3),
+        round(float(np.quantile(array, 0.99)), 3),
+        round(float(array.max()), 3),
+        len(values),
+    )
+
+
+def feed_health(run: Run) -> pl.DataFrame:
+    """One row a source for the feed rules: source, symbol (null), ts, latency_p99_ms, stale_s, gap_minutes.
+
+    stale_s is null while the market is shut: nothing is due then.
+    """
+    rows: list[dict[str, Any]] = []
+    gaps = dict(
+        run.con.execute("SELECT source, sum(minutes)::DOUBLE FROM gaps WHERE state = 'open' GROUP BY source").fetchall()
+    )
+    for one in run.ingested:
+        waits = one.latencies_ms.get("receive_to_landed")
+        market = one.market_now or run.scheduled
+        rows.append(
+            {
+                "source": one.source,
+                "symbol": None,
+                "ts": naive(market),
+                "latency_p99_ms": latency(waits)[1] if waits else None,
+                "stale_s": _stale_s(run, one, market),
+                "gap_minutes": gaps.get(one.source),
+            }
+        )
+    schema = {
+        "source": pl.String, "symbol": pl.String, "ts": pl.Datetime("us"),
+        "latency_p99_ms": pl.Float64, "stale_s": pl.Float64, "gap_minutes": pl.Float64,
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _stale_s(run: Run, one: Ingested, market: datetime) -> float | None:
+    calendar = run.context.calendars.get(one.source, CONTINUOUS)
+    due = naive(market)
+    if calendar != CONTINUOUS:
+        sessions = sessions_around(run.con, calendar, market)
+        current = sessions.filter((pl.col("open_ts") <= due) & (pl.col("close_ts") > due))
+        if current.is_empty():
+            return None
+        opened = current["open_ts"].item(0)
+    else:
+        opened = None
+    marks = watermarks(run.con, one.source, due - timedelta(days=1))
+    newest = max(marks.values(), default=None)
+    since = max((at for at in (newest and newest + timedelta(minutes=1), opened) if at), default=None)
+    return None if since is None else max((due - since).total_seconds(), 0.0)
+
+
+def _write_states(con: duckdb.DuckDBPyConnection, run: Run, now: datetime) -> None:
+    for one in run.ingested:
+        market = naive(one.market_now) if one.market_now else None
+        row = (one.source, one.state, one.reason, market, naive(now), run.run_id)
+        con.execute(f"INSERT INTO core.source_states VALUES {literals(row)}")
