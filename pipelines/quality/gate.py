@@ -9,7 +9,10 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.market import naive
+from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine, unreadable
 from pipelines.quality.rules import MARKET_NOW, Contract, Rule
+
+__all__ = ["QUARANTINE_SCHEMA", "Gated", "split", "to_quarantine", "unreadable"]
 
 DUPLICATE = "duplicate key with other values"
 

@@ -40,8 +40,14 @@ def test_the_quarantined_share_names_the_most_frequent_reasons():
 
 @pytest.mark.parametrize(
     ("rows_in", "bad", "passed", "severity"),
-    [(100, 0, True, "warning"), (100, 1, True, "warning"), (100, 2, False, "warning"), (3, 2, False, "critical"), (0, 0, True, "warning")],
-)  # fmt: skip
+    [
+        (100, 0, True, "warning"),
+        (100, 1, True, "warning"),
+        (100, 2, False, "warning"),
+        (3, 2, False, "critical"),
+        (0, 0, True, "warning"),
+    ],
+)
 def test_a_batch_that_is_mostly_bad_is_critical(rows_in, bad, passed, severity):
     check = quarantined_share("bars", "csv", rows_in, quarantined(*["ts is missing"] * bad))
     assert (check.passed, check.severity) == (passed, severity)
