@@ -206,32 +206,31 @@ def without_doubles(
 ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """The first row of each key; the later ones that say something else; how many said the same.
 
-    `seen` remembers the keys of earlier parts: symbol, key, digest of the values, line.
+    `seen` remembers the keys of earlier parts (symbol, key, digest of the values, line), a frame a part;
+    those whose span of keys this part does not touch are left alone, so a sorted file costs no search.
     """
     key = list(KEYS[kind])
-    said = [
-        name
-        for name in frame.columns
-        if name not in (*key, "line", "payload", "reason", "detail", "is_closed")
-    ]
+    unsaid = (*key, "line", "payload", "reason", "detail", "is_closed")
+    said = [name for name in frame.columns if name not in unsaid]
     marked = frame.with_columns(digest=pl.struct(said).hash(0))
-    earlier = (
-        pl.concat([*seen, marked.select(*key, "digest", "line")])
-        if seen
-        else marked.select(*key, "digest", "line")
-    )
-    first = earlier.unique(subset=key, keep="first", maintain_order=True)
-    if first.height == earlier.height:
-        seen[:] = [earlier]
-        return frame, frame.clear(), 0
-    seen[:] = [first]
+    keys = marked.select(*key, "digest", "line")
+    first = pl.concat([*(part for part in seen if _touch(part, keys, key[1])), keys])
+    first = first.unique(subset=key, keep="first", maintain_order=True)
+    seen.append(keys.join(first.select("line"), on="line", how="semi"))
     joined = marked.join(first, on=key, how="left", suffix="_first", maintain_order="left")
+    kept = joined.filter(pl.col("line") == pl.col("line_first"))
+    if kept.height == frame.height:
+        return frame, frame.clear(), 0
     again = joined.filter(pl.col("line") != pl.col("line_first"))
     other = again.filter(pl.col("digest") != pl.col("digest_first")).with_columns(
         reason=pl.lit("duplicate row"),
-        detail=pl.format(
-            "line {} has the same {} and other values; the first one stands", "line_first", pl.lit(key[1])
-        ),
+        detail=pl.format("line {} has the same {} and other values; it stands", "line_first", pl.lit(key[1])),
     )
-    kept = joined.filter(pl.col("line") == pl.col("line_first"))
     return kept.select(frame.columns), other.select(frame.columns), again.height - other.height
+
+
+def _touch(part: pl.DataFrame, keys: pl.DataFrame, key: str) -> bool:
+    if part.is_empty() or keys.is_empty():
+        return False
+    (low, high), (start, end) = ((each[key].min(), each[key].max()) for each in (part, keys))
+    return bool(low <= end and start <= high)  # type: ignore[operator]

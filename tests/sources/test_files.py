@@ -180,7 +180,7 @@ def test_doubles_are_kept_once_and_contradictions_told(tmp_path: Path) -> None:
     path = written(tmp_path, "\n".join(lines))
     rows = read(path)
     assert (minutes(rows), rows.doubles, told(rows)) == ([1, 0], 2, [(5, "duplicate row")])
-    assert rows.rejects["detail"][0] == "line 2 has the same ts and other values; the first one stands"
+    assert rows.rejects["detail"][0] == "line 2 has the same ts and other values; it stands"
     in_parts = list(read_parts(path, "mine", NOW, symbol="BTCUSDT", chunk_bytes=50))
     assert len(in_parts) > 2
     assert pl.concat([part.frame for part in in_parts]).equals(rows.frame)
