@@ -21,6 +21,7 @@ from pipelines import derive, landing
 from pipelines.ingest import Feed, Stores, ingest_requests
 from pipelines.market import CONTINUOUS, Interval, floor_minute, naive, utc
 from pipelines.quality import gate
+from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.quality.contract import BARS, TRADES
 from pipelines.sessions import sessions
 from pipelines.sources.base import BarRequest, SourceError
@@ -212,9 +213,9 @@ def _load_part(
     minute = part.kind == "bars" and part.interval == Interval(60)
     gated = gate.split(part.frame, contract, now)
     stamp = (batch.source, batch.run_id, batch.batch_id, now)
-    bad = [gate.to_quarantine(f.with_columns(file=pl.lit(Path(batch.path).name)), *stamp)
+    bad = [to_quarantine(f.with_columns(file=pl.lit(Path(batch.path).name)), *stamp)
            for f in (gated.quarantined, part.rejects) if f.height]  # fmt: skip
-    quarantined = pl.concat([pl.DataFrame(schema=gate.QUARANTINE_SCHEMA), *bad])
+    quarantined = pl.concat([pl.DataFrame(schema=QUARANTINE_SCHEMA), *bad])
     accepted = gated.accepted.drop("payload", "line", strict=False)
     if part.kind == "trades":
         return load_trades(con, context.location, batch, accepted, quarantined, calendars)

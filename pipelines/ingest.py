@@ -18,6 +18,7 @@ import polars as pl
 from pipelines import landing
 from pipelines.market import MINUTE, floor_minute, naive, utc
 from pipelines.quality import gate
+from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.quality.contract import BARS
 from pipelines.sources.base import BarRequest, Failure, Parsed, Reply, Source, SourceError
 from warehouse.connect import Location
@@ -183,11 +184,11 @@ def judge(
     is_open = ~pl.col("is_closed") & (pl.col("ts") <= now)
     gated = gate.split(parsed.bars.filter(~is_open), BARS, market_now)
     rows = [
-        gate.to_quarantine(frame, source, run_id, batch_id, seen_at)
+        to_quarantine(frame, source, run_id, batch_id, seen_at)
         for frame in (gated.quarantined, parsed.rejects)
         if frame.height
     ]
-    empty = pl.DataFrame(schema=gate.QUARANTINE_SCHEMA)
+    empty = pl.DataFrame(schema=QUARANTINE_SCHEMA)
     return gated.accepted, pl.concat([empty, *rows])
 
 
