@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,36 +24,42 @@ _NEEDS = {
 }
 
 
-def bars_or_time(value: Any) -> int | timedelta:
-    """A number of bars (`3`) or a time (`"10m"`)."""
-    if isinstance(value, str) and not value.strip().isdigit():
-        return read.duration(value)
-    return read.whole(0, 10_000)(read.EnvText(value) if isinstance(value, str) else value)
+def bars(value: Any) -> int:
+    """A number of bars: `3` or `"3 bars"`."""
+    count = re.fullmatch(r"(\d+)\s*(?:bars?)?", value.strip()) if isinstance(value, str) else None
+    return read.whole(1, 10_000)(int(count[1]) if count else value)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What to watch for: a condition on columns, on which series or pairs (globs), how loud.
+    """What to watch for: a condition on columns, on which series or pairs (globs), how grave it is.
 
-    `for_` and `clear` are bars of the rule's interval, or a time; `expires` is None for never, a moment,
-    or a time since the rule was made.
+    `for_` counts closed bars in a row; `clear` is the condition that ends it, empty for the opposite of
+    `when` with a tenth of slack; `expires` is None for never.
+    What `when` and `clear` mean is judged by pipelines.alerts.rules.
     """
 
     name: str = key("", read.name, required=True)
     when: str = key("", read.text, required=True)
-    on: tuple[str, ...] = key(("*",), read.listed(read.text))
-    interval: str = key("1m", read.interval)
+    on: tuple[str, ...] = key((), read.listed(read.text))
+    intervals: tuple[str, ...] = key((), read.listed(read.interval), name="interval")
     severity: str = key("medium", read.severity)
-    for_: int | timedelta = key(1, bars_or_time, name="for")
-    clear: int | timedelta = key(1, bars_or_time)
-    expires: datetime | timedelta | None = key(None, read.expiry)
-    enabled: bool = key(True, read.flag)
+    for_: int = key(1, bars, name="for")
+    clear: str = key("", read.text)
+    expires: datetime | None = key(None, read.expiry)
 
-    def bars(self, span: int | timedelta) -> int:
-        """`span` (this rule's `for_` or `clear`) in bars of the rule's interval, at least one."""
-        if isinstance(span, int):
-            return max(span, 1)
-        return max(math.ceil(span / read.duration(self.interval)), 1)
+    def table(self) -> dict[str, Any]:
+        """The rule as the table that `pipelines.alerts.rules.rule_from` reads."""
+        return {
+            "name": self.name,
+            "when": self.when,
+            "on": self.on,
+            "interval": self.intervals,
+            "severity": self.severity,
+            "for": self.for_,
+            "clear": self.clear or None,
+            "expires": self.expires,
+        }
 
 
 def tls(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -221,18 +222,18 @@ def day(value: Any) -> date:
         raise SettingError(f"{show(value)} is not a day", 'a date such as "2026-11-27"') from None
 
 
-def expiry(value: Any) -> datetime | timedelta | None:
-    """When a rule ends: `never` (None), a duration from its making, or a moment (aware UTC)."""
-    if isinstance(value, str) and value.strip().lower() == "never":
-        return None
+def expiry(value: Any) -> datetime | None:
+    """When a rule ends: `never` (None), or a moment (aware UTC); a bare day ends at its first second."""
+    if isinstance(value, str):
+        if value.strip().lower() == "never":
+            return None
+        with suppress(ValueError):
+            value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    try:
-        return expiry(datetime.fromisoformat(value))
-    except (ValueError, TypeError):
-        return duration(value)
+    raise SettingError(f"{show(value)} is not a moment", '"never", or a time such as 2027-01-01T00:00:00Z')
 
 
 def folder(value: Any) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.alerts.rules import rule_from
 from pipelines.secrets import Secret, SecretError
 from pipelines.settings import ConfigError, load, provenance
 from pipelines.settings_places import dotenv, key_lines
@@ -112,7 +113,7 @@ def test_every_problem_is_told_at_once_with_its_line(home: Path) -> None:
         ("[pairs]\nuniverse = 'same-sauce'", 'did you mean "same-source"?'),
         ("path = 'x'", "path: unknown key"),
         ("[[rule]]\nname='a'\nwhen='x > 1'\nseverity='hihg'", 'did you mean "high"?'),
-        ("[[rule]]\nname='a'\nwhen='x > 1'\nexpires='soon'", '"soon" is not a duration'),
+        ("[[rule]]\nname='a'\nwhen='x > 1'\nexpires='soon'", '"soon" is not a moment'),
         (
             "[[channel]]\nname='mail'\nkind='email'\nhost='h'\nto='a@b.c'",
             'channel.mail.kind: a channel of kind "email" needs from',
@@ -250,8 +251,8 @@ name = "spread"
 when = "abs(zscore) > 2"
 on = "binance:*"
 interval = "5m"
-for = "12m"
-clear = 2
+for = "3 bars"
+clear = "abs(zscore) < 1"
 severity = "HIGH"
 expires = 2027-01-01T00:00:00Z
 [[channel]]
@@ -273,12 +274,8 @@ closed = true
     assert (yahoo.calendar_of("btc-usd"), yahoo.calendar_of("AAPL")) == ("24/7", "XNYS")
     assert settings.pairs.universe == (("binance:BTCUSDT", "binance:ETHUSDT"), ("AAPL", "MSFT"))
     (rule,) = settings.rules
-    assert (rule.on, rule.bars(rule.for_), rule.bars(rule.clear), rule.severity) == (
-        ("binance:*",),
-        3,
-        2,
-        "high",
-    )
+    assert (rule.on, rule.intervals, rule.for_, rule.severity) == (("binance:*",), ("5m",), 3, "high")
+    assert rule_from(rule.table()).clear == "abs(zscore) < 1"
     assert rule.expires == datetime(2027, 1, 1, tzinfo=UTC)
     assert settings.channels[0].from_ == "tape@example"
     assert settings.sessions[0].date == date(2027, 1, 9)
