@@ -1,0 +1,1 @@
+"""The exchange replica: venues on loopback for the demo, drills and tests."""

@@ -1,0 +1,235 @@
+"""The replica's server: blocking for the command line, in a thread for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any
+
+import httpx
+import uvicorn
+
+from pipelines.replica.app import ReplicaApp
+from pipelines.replica.clock import Clock
+from pipelines.replica.errors import ReplicaError
+from pipelines.replica.faults import Faults
+from pipelines.replica.limits import WeightLimit
+from pipelines.replica.recorded import RecordedMarket
+from pipelines.replica.tape import SimulatedMarket
+from pipelines.replica.truth import Book, Market
+from pipelines.replica.venues.binance import Binance
+from pipelines.replica.venues.coinbase import Coinbase
+from pipelines.replica.venues.kraken import Kraken
+from pipelines.replica.venues.yahoo import Yahoo
+from pipelines.replica.wire import Venue
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ReplicaConfig:
+    """What `tapewatch replica` takes; `data` is `simulated` or a folder of recordings."""
+
+    port: int = 0
+    data: str = "simulated"
+    speed: float = 1.0
+    now: datetime | None = None
+    faults: Path | None = None
+    seed: int = 0
+    weight_limit: int = 6000
+    latency_s: float = 0.0
+    host: str = HOST
+
+
+class _Server(uvicorn.Server):
+    """Lets go of hanging requests as soon as it is told to stop."""
+
+    app: ReplicaApp
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.app.stopping.set()
+        await super().shutdown(sockets)
+
+
+def market_of(config: ReplicaConfig) -> Market:
+    """The tape the config asks for; raises ReplicaError if the folder holds none."""
+    if config.data == "simulated":
+        return SimulatedMarket(config.seed)
+    return RecordedMarket(Path(config.data))
+
+
+def assemble(
+    config: ReplicaConfig,
+    market: Market | None = None,
+    clock: Clock | None = None,
+    limit: WeightLimit | None = None,
+) -> ReplicaApp:
+    """Market, clock, faults and venues put together, without a port."""
+    try:
+        clock = clock or Clock(config.now, config.speed)
+    except ValueError as error:
+        raise ReplicaError(f"--speed: {error}") from None
+    book = Book(market or market_of(config))
+    faults = Faults(config.seed)
+    venues: list[Venue] = [
+        Binance(book, limit or WeightLimit(config.weight_limit)),
+        Yahoo(book),
+        Coinbase(book),
+        Kraken(book),
+    ]
+    app = ReplicaApp(book, clock, faults, venues)
+    app.control.latency_s = config.latency_s
+    if config.faults:
+        faults.load(config.faults, clock.now())
+    return app
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening place; raises ReplicaError when the port is taken."""
+    # With the protocol named, asyncio turns Nagle off; without it every keep-alive reply waits 40 ms.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ReplicaError(
+            f"the replica cannot listen on {host}:{port}: {error.strerror}; choose another --port, or 0 for any"
+        ) from None
+    return sock
+
+
+def _server(app: ReplicaApp) -> _Server:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none" if app.streams is None else "websockets-sansio",
+            lifespan="off",
+            access_log=False,
+            log_level="critical",
+            date_header=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,
+            backlog=512,
+        )
+    )
+    server.app = app
+    return server
+
+
+def serve(config: ReplicaConfig, announce: Callable[[str], None] = print) -> None:
+    """Run until SIGTERM or Ctrl-C; announces the address once it listens. Raises ReplicaError."""
+    app = assemble(config)
+    sock = bind(config.host, config.port)
+    sock.listen(512)
+    announce(
+        f"replica listening on http://{config.host}:{sock.getsockname()[1]} ({app.book.market.name} market)"
+    )
+    try:
+        _server(app).run(sockets=[sock])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sock.close()
+
+
+class Replica:
+    """The replica in a thread of this process: `with Replica(now=noon, speed=0) as replica: replica.url`.
+
+    `market` is a Market, `"simulated"` or a folder; `clock` and `limit` may be handed in ready made.
+    """
+
+    def __init__(
+        self,
+        market: Market | str | Path = "simulated",
+        now: datetime | None = None,
+        speed: float = 1.0,
+        *,
+        seed: int = 0,
+        port: int = 0,
+        faults: Path | None = None,
+        weight_limit: int = 6000,
+        latency_s: float = 0.0,
+        clock: Clock | None = None,
+        limit: WeightLimit | None = None,
+    ) -> None:
+        data = str(market) if isinstance(market, str | Path) else "simulated"
+        self.config = ReplicaConfig(port, data, speed, now, faults, seed, weight_limit, latency_s)
+        ready = None if isinstance(market, str | Path) else market
+        self.app = assemble(self.config, ready, clock, limit)
+        self._started = Event()
+        self._thread: Thread | None = None
+        self._server: _Server | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.config.host}:{self.port}"
+
+    @property
+    def control(self) -> str:
+        """The control endpoint's address; `ask` and `tell` speak to it."""
+        return f"{self.url}/control"
+
+    @property
+    def clock(self) -> Clock:
+        return self.app.clock
+
+    @property
+    def book(self) -> Book:
+        return self.app.book
+
+    def __enter__(self) -> Replica:
+        sock = bind(self.config.host, self.config.port)
+        sock.listen(512)
+        self.port = sock.getsockname()[1]
+        self._server = _server(self.app)
+        self._thread = Thread(target=self._run, args=(sock,), name="replica", daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + 10
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise ReplicaError("the replica did not start")
+            time.sleep(0.002)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server and self._thread:
+            self._server.should_exit = True
+            self._thread.join(10)
+
+    def _run(self, sock: socket.socket) -> None:
+        with sock:
+            if self._server:
+                asyncio.run(self._server.serve(sockets=[sock]))
+
+    def ask(self, what: str, **params: Any) -> Any:
+        """GET /control/<what>."""
+        return _checked(httpx.get(f"{self.control}/{what}", params=params, timeout=30))
+
+    def fault(self, kind: str, **spec: Any) -> int:
+        """Inject a fault now; its id. `from` and `for` are written `from_`, `for_`."""
+        body = {"kind": kind} | {name.rstrip("_"): value for name, value in spec.items()}
+        return int(_checked(httpx.post(f"{self.control}/faults", json=body, timeout=30))["faults"][0]["id"])
+
+    def heal(self) -> None:
+        """Take every fault away."""
+        _checked(httpx.delete(f"{self.control}/faults", timeout=30))
+
+
+def _checked(reply: httpx.Response) -> Any:
+    if reply.is_error:
+        raise ReplicaError(str(reply.json().get("error", reply.text)))
+    return reply.json()

@@ -1,0 +1,1 @@
+"""One file a dialect: how each exchange words the same tape."""
