@@ -42,11 +42,12 @@ class Rule:
     name: str = key("", read.name, required=True)
     when: str = key("", read.text, required=True)
     on: tuple[str, ...] = key((), read.listed(read.text))
-    intervals: tuple[str, ...] = key((), read.listed(read.interval), name="interval")
+    interval: tuple[str, ...] = key((), read.listed(read.interval))
     severity: str = key("medium", read.severity)
     for_: int = key(1, bars, name="for")
     clear: str = key("", read.text)
     expires: datetime | None = key(None, read.expiry)
+    enabled: bool = key(True, read.flag)
 
     def table(self) -> dict[str, Any]:
         """The rule as the table that `pipelines.alerts.rules.rule_from` reads."""
@@ -54,7 +55,7 @@ class Rule:
             "name": self.name,
             "when": self.when,
             "on": self.on,
-            "interval": self.intervals,
+            "interval": self.interval,
             "severity": self.severity,
             "for": self.for_,
             "clear": self.clear or None,

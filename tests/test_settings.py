@@ -274,7 +274,7 @@ closed = true
     assert (yahoo.calendar_of("btc-usd"), yahoo.calendar_of("AAPL")) == ("24/7", "XNYS")
     assert settings.pairs.universe == (("binance:BTCUSDT", "binance:ETHUSDT"), ("AAPL", "MSFT"))
     (rule,) = settings.rules
-    assert (rule.on, rule.intervals, rule.for_, rule.severity) == (("binance:*",), ("5m",), 3, "high")
+    assert (rule.on, rule.interval, rule.for_, rule.severity) == (("binance:*",), ("5m",), 3, "high")
     assert rule_from(rule.table()).clear == "abs(zscore) < 1"
     assert rule.expires == datetime(2027, 1, 1, tzinfo=UTC)
     assert settings.channels[0].from_ == "tape@example"
