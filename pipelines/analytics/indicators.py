@@ -11,6 +11,7 @@ oversold a flat line), and there the bands have exactly no width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -52,8 +53,7 @@ def full(bars: pl.DataFrame, params: IndicatorParams, bars_per_year: BarsPerYear
     bars = _sorted(bars)
     arrays, starts = Bars.of(bars), _starts(bars)
     pieces = [
-        series_rows(arrays.slice(start, stop), params)
-        for start, stop in zip(starts, [*starts[1:], bars.height], strict=True)
+        series_rows(arrays.slice(start, stop), params) for start, stop in pairwise([*starts, bars.height])
     ]
     return _frame(bars, pieces, params, bars_per_year)
 

@@ -1,0 +1,161 @@
+"""Indicators of whole histories: worked figures, TA-Lib, and what a flat or a short tape gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import talib
+
+from pipelines.analytics.indicators import IndicatorParams, columns, full, hidden_columns
+from tests.analytics import tapes
+
+USUAL = IndicatorParams()
+CONTINUOUS_YEAR = 525_600.0
+
+
+@pytest.fixture(scope="module")
+def f1() -> pl.DataFrame:
+    return full(tapes.f1(), USUAL, CONTINUOUS_YEAR)
+
+
+def values(frame: pl.DataFrame, column: str) -> np.ndarray:
+    return frame[column].fill_null(np.nan).to_numpy()
+
+
+GOLDEN = [
+    pytest.param("sma_20", 249, 129.95, marks=pytest.mark.capability("IND-01")),
+    pytest.param("sma_50", 249, 128.49, marks=pytest.mark.capability("IND-01")),
+    pytest.param("sma_200", 249, 120.93, marks=pytest.mark.capability("IND-01")),
+    pytest.param("ema_12", 249, 129.653259, marks=pytest.mark.capability("IND-02")),
+    pytest.param("ema_26", 249, 129.371647, marks=pytest.mark.capability("IND-02")),
+    pytest.param("ema_12", 11, 106.55, marks=pytest.mark.capability("IND-02")),
+    pytest.param("ema_12", 12, 106.65, marks=pytest.mark.capability("IND-02")),
+    pytest.param("rsi_14", 14, 54.615385, marks=pytest.mark.capability("IND-03")),
+    pytest.param("rsi_14", 249, 47.943088, marks=pytest.mark.capability("IND-03")),
+    pytest.param("macd", 33, 0.917722, marks=pytest.mark.capability("IND-04")),
+    pytest.param("macd_signal", 33, 0.686964, marks=pytest.mark.capability("IND-04")),
+    pytest.param("macd_hist", 33, 0.230758, marks=pytest.mark.capability("IND-04")),
+    pytest.param("macd", 249, 0.281612, marks=pytest.mark.capability("IND-04")),
+    pytest.param("macd_signal", 249, 0.708536, marks=pytest.mark.capability("IND-04")),
+    pytest.param("macd_hist", 249, -0.426924, marks=pytest.mark.capability("IND-04")),
+    pytest.param("bb_upper", 249, 137.660383, marks=pytest.mark.capability("IND-05")),
+    pytest.param("bb_mid", 249, 129.95, marks=pytest.mark.capability("IND-05")),
+    pytest.param("bb_lower", 249, 122.239617, marks=pytest.mark.capability("IND-05")),
+    pytest.param("zscore_20", 249, -1.049269, marks=pytest.mark.capability("IND-06")),
+    pytest.param("volatility_20", 249, 0.051079, marks=pytest.mark.capability("IND-07")),
+    pytest.param("volatility_ann", 249, 37.031412, marks=pytest.mark.capability("IND-07")),
+    pytest.param("pv_corr_60", 249, 0.04014, marks=pytest.mark.capability("IND-09")),
+]
+
+
+@pytest.mark.parametrize(("column", "bar", "figure"), GOLDEN)
+def test_worked_figures(f1: pl.DataFrame, column: str, bar: int, figure: float) -> None:
+    assert f1[column][bar] == pytest.approx(figure, abs=5.1e-7)
+
+
+@pytest.mark.parametrize(
+    ("column", "first"),
+    [
+        ("sma_200", 199),
+        ("ema_26", 25),
+        ("rsi_14", 14),
+        ("macd", 33),
+        ("macd_hist", 33),
+        ("bb_lower", 19),
+        ("atr_14", 14),
+        ("zscore_20", 20),
+        ("dev_20_pct", 20),
+        ("volatility_20", 20),
+        ("pv_corr_60", 60),
+    ],
+)
+def test_null_until_there_are_enough_bars(f1: pl.DataFrame, column: str, first: int) -> None:
+    assert f1[column].is_null().to_list() == [True] * first + [False] * (250 - first)
+
+
+def test_an_exchange_with_sessions_has_a_shorter_year() -> None:
+    rows = full(tapes.f1(), USUAL, {"binance": 252 * 390.0})
+    assert rows["volatility_ann"][-1] == pytest.approx(16.013091, abs=5e-7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.capability("IND-03")
+def test_equal_to_talib_on_random_tapes(seed: int) -> None:
+    bars = tapes.bars(tapes.walk(600, seed, start=10.0 ** (seed * 3 - 5)))
+    rows = full(bars, USUAL, CONTINUOUS_YEAR)
+    close, high, low = (bars[name].to_numpy() for name in ("close", "high", "low"))
+    upper, middle, lower = talib.BBANDS(close, 20)
+    line, signal, histogram = talib.MACD(close)
+    oracle = {f"sma_{p}": talib.SMA(close, p) for p in (20, 50, 200)}
+    oracle |= {f"ema_{p}": talib.EMA(close, p) for p in (12, 26)}
+    oracle |= {"rsi_14": talib.RSI(close), "atr_14": talib.ATR(high, low, close)}
+    oracle |= {"macd": line, "macd_signal": signal, "macd_hist": histogram}
+    oracle |= {"bb_upper": upper, "bb_mid": middle, "bb_lower": lower}
+    for column, expected in oracle.items():
+        scale = close.max() if column != "rsi_14" else 100.0
+        np.testing.assert_allclose(
+            values(rows, column), expected, rtol=1e-9, atol=1e-9 * scale, err_msg=column
+        )
+
+
+@pytest.mark.capability("IND-11")
+def test_other_periods_add_columns_beside_the_usual_ones() -> None:
+    params = IndicatorParams(sma=(10,), ema=(9,), rsi=7, macd=(5, 35, 5), bollinger=(10, 1.5), atr=7)
+    bars = tapes.bars(tapes.walk(300, 9))
+    rows = full(bars, params, CONTINUOUS_YEAR)
+    close = bars["close"].to_numpy()
+    assert list(columns(USUAL)) == [c for c in columns(params) if c in columns(USUAL)]
+    oracle = {"sma_10": talib.SMA(close, 10), "ema_9": talib.EMA(close, 9), "rsi_7": talib.RSI(close, 7)}
+    oracle |= {"macd_signal_5_35_5": talib.MACD(close, 5, 35, 5)[1], "rsi_14": talib.RSI(close)}
+    oracle |= {"bb_upper_10_1_5": talib.BBANDS(close, 10, 1.5)[0]}
+    oracle |= {"atr_7": talib.ATR(bars["high"].to_numpy(), bars["low"].to_numpy(), close, 7)}
+    for column, expected in oracle.items():
+        np.testing.assert_allclose(values(rows, column), expected, rtol=1e-9, err_msg=column)
+    assert params.digest != USUAL.digest
+    assert rows.columns == ["source", "symbol", "ts", *columns(params), *hidden_columns(params)]
+
+
+@pytest.mark.capability("IND-03")
+def test_a_flat_price_is_neither_overbought_nor_oversold() -> None:
+    last = full(tapes.bars(np.full(250, 0.1), width=0.0), USUAL, CONTINUOUS_YEAR).row(-1, named=True)
+    assert last["rsi_14"] is None
+    assert (last["zscore_20"], last["pv_corr_60"]) == (None, None)
+    assert last["dev_20_pct"] == last["volatility_20"] == last["atr_14"] == 0.0
+    assert last["bb_upper"] == last["bb_lower"] == 0.1
+
+
+@pytest.mark.capability("IND-03")
+def test_rsi_of_an_ever_rising_price_is_100() -> None:
+    assert full(tapes.bars(np.linspace(100, 130, 60)), USUAL, CONTINUOUS_YEAR)["rsi_14"][-1] == pytest.approx(
+        100
+    )
+
+
+def test_volatility_leaves_the_night_out() -> None:
+    close = np.append(tapes.walk(120, 3), 2 * tapes.walk(120, 4))
+    bars = tapes.bars(close).with_columns(
+        ret_log=pl.when(pl.int_range(pl.len()) != 120).then(pl.col("ret_log"))
+    )
+    rows = full(bars, USUAL, CONTINUOUS_YEAR)
+    returns = np.delete(np.diff(np.log(close[:131])), 119)
+    assert rows["volatility_20"][130] == pytest.approx(returns[-20:].std(ddof=1), rel=1e-12)
+    assert rows["volatility_20"][120] == rows["volatility_20"][119]
+
+
+def test_a_bar_is_not_part_of_the_window_that_judges_it() -> None:
+    close = np.append(np.full(20, 100.0), 105.0)
+    assert full(tapes.bars(close), USUAL, CONTINUOUS_YEAR)["dev_20_pct"][-1] == 5.0
+
+
+def test_no_bars_give_no_rows_but_all_columns() -> None:
+    rows = full(tapes.f1().clear(), USUAL, CONTINUOUS_YEAR)
+    assert rows.is_empty()
+    assert set(columns(USUAL)) <= set(rows.columns)
+
+
+def test_a_senseless_period_is_named() -> None:
+    with pytest.raises(ValueError, match="fast period must be below the slow"):
+        IndicatorParams(macd=(26, 12, 9))
+    with pytest.raises(ValueError, match="at least 1 bar"):
+        IndicatorParams(sma=(0,))

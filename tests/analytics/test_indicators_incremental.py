@@ -1,0 +1,96 @@
+"""The minute's way through the indicators gives what a full recomputation gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pipelines.analytics.indicators import IndicatorParams, advance, full
+from pipelines.analytics.params import carried
+from tests.analytics import tapes
+
+YEAR = 525_600.0
+PARAMS = st.sampled_from(
+    [
+        IndicatorParams(),
+        IndicatorParams(sma=(7, 230), ema=(5,), rsi=7, macd=(5, 35, 5), bollinger=(10, 2.5), atr=21),
+    ]
+)
+
+
+def random_tape(seed: int, symbol: str, bars: int) -> pl.DataFrame:
+    """A walk with stretches where the price stands still, minutes without volume and sessions' first bars."""
+    rng = np.random.default_rng(seed)
+    moves = rng.normal(0, 0.002, bars) * (rng.random(bars) > rng.choice([0.0, 0.5, 0.97]))
+    close = 10 ** rng.uniform(-4, 5) * np.exp(np.cumsum(moves))
+    close[: int(rng.integers(0, bars + 1))] = close[0]
+    volume = rng.gamma(1.0, 50.0, bars) * (rng.random(bars) > 0.2)
+    frame = tapes.bars(close, volume, symbol)
+    first_of_session = rng.random(bars) < rng.choice([0.0, 0.02, 0.5, 0.95])
+    return frame.with_columns(ret_log=pl.when(~pl.Series(first_of_session)).then(pl.col("ret_log")))
+
+
+def cut(
+    bars: pl.DataFrame, known: int, rows: pl.DataFrame, lookback: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tail that the minute reads of one series after `known` bars, and its stored row."""
+    tail = bars[max(0, known - lookback) :].with_columns(
+        is_new=pl.Series(np.arange(bars.height) >= known)[max(0, known - lookback) :]
+    )
+    return tail, rows[known - 1 : known] if known else rows.clear()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), params=PARAMS, data=st.data())
+def test_advancing_equals_recomputing(seed: int, params: IndicatorParams, data: st.DataObject) -> None:
+    tails, states, expected = [], [], []
+    for i in range(data.draw(st.integers(1, 4), label="series")):
+        known = data.draw(st.integers(0, 260), label="known")
+        new = data.draw(st.sampled_from([1, 1, 2, 5, 40]), label="new")
+        bars = random_tape(seed + i, f"S{i}", known + new)
+        rows = full(bars, params, YEAR)
+        tail, state = cut(bars, known, rows, params.lookback)
+        tails.append(tail)
+        states.append(state)
+        expected.append(rows[known:])
+    rows = advance(pl.concat(tails).sample(fraction=1, shuffle=True, seed=1), pl.concat(states), params, YEAR)
+    assert_frame_equal(rows, pl.concat(expected), rel_tol=1e-9, abs_tol=1e-12)
+
+
+def test_a_day_bar_by_bar_ends_where_the_recomputation_ends() -> None:
+    params = IndicatorParams()
+    bars = random_tape(5, "BTCUSDT", 420)
+    rows = full(bars, params, YEAR)
+    state = rows[:30]
+    for known in range(30, 420):
+        tail, _ = cut(bars[: known + 1], known, rows, params.lookback)
+        state = advance(tail, state[-1:], params, YEAR)
+    assert_frame_equal(state, rows[-1:], rel_tol=1e-9)
+
+
+def test_a_series_without_news_has_no_row() -> None:
+    bars = tapes.f1().with_columns(is_new=False)
+    state = full(bars, IndicatorParams(), YEAR)[-1:]
+    assert advance(bars, state, IndicatorParams(), YEAR).is_empty()
+
+
+def test_only_the_carried_columns_are_needed() -> None:
+    params = IndicatorParams()
+    rows = full(tapes.f1(), params, YEAR)
+    tail, state = cut(tapes.f1(), 240, rows, params.lookback)
+    state = state.select("source", "symbol", *carried(params))
+    assert_frame_equal(advance(tail, state, params, YEAR), rows[240:], rel_tol=1e-9)
+
+
+def test_changed_periods_ask_for_a_recomputation() -> None:
+    rows = full(tapes.f1(), IndicatorParams(), YEAR)
+    tail, state = cut(tapes.f1(), 240, rows, 200)
+    with pytest.raises(ValueError, match=r"rsi_7_gain.*recompute with full"):
+        advance(tail, state, IndicatorParams(rsi=7), YEAR)
+    empty = state.with_columns(rsi_7_gain=pl.lit(None, pl.Float64), rsi_7_loss=pl.lit(None, pl.Float64))
+    with pytest.raises(ValueError, match="periods have changed"):
+        advance(tail, empty, IndicatorParams(rsi=7), YEAR)
