@@ -120,7 +120,9 @@ def notices(
     return found
 
 
-def messages(notices: Iterable[Notice], channels: Iterable[str]) -> list[dict[str, Any]]:
+def messages(
+    notices: Iterable[Notice], channels: Iterable[str], simulated: bool = False
+) -> list[dict[str, Any]]:
     """The outbox rows of notices: one a channel, with an id that is the same however often it is made.
 
     Each row: id, channel, group_key, facts. `file` keeps digests only, so it is left out.
@@ -131,7 +133,7 @@ def messages(notices: Iterable[Notice], channels: Iterable[str]) -> list[dict[st
             "id": message_id(notice.group_key, channel, notice.at, notice.states),
             "channel": channel,
             "group_key": notice.group_key,
-            "facts": facts_of(notice),
+            "facts": facts_of(notice) | {"simulated": simulated},
         }
         for notice in notices
         for channel in (notice.channels or pushed)

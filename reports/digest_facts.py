@@ -1,0 +1,111 @@
+"""What a digest tells, gathered from the warehouse's frames as JSON-ready facts for the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from pipelines.alerts.episodes import episodes
+from pipelines.alerts.grouping import alert_facts
+from pipelines.alerts.rules import SEVERITIES
+from pipelines.alerts.states import Alert
+from pipelines.market import Series, utc
+
+SHOWN = 12
+"""Rows of each section in the message; the site has all."""
+
+
+def digest_facts(
+    since: datetime,
+    until: datetime,
+    *,
+    anomalies: pl.DataFrame,
+    alerts: Iterable[Alert] = (),
+    pairs: pl.DataFrame | None = None,
+    quality: pl.DataFrame | None = None,
+    gaps: pl.DataFrame | None = None,
+    sources: pl.DataFrame | None = None,
+    runs: pl.DataFrame | None = None,
+    closes: Mapping[Series, Sequence[float | None]] | None = None,
+    simulated: bool = False,
+) -> dict[str, Any]:
+    """JSON-ready facts of [since, until), times aware UTC; frames are public views over that span.
+
+    pairs: newest `pair_stats` a pair, stretched ones are picked here (and may carry a list column `spark`).
+    quality: newest row a check.  gaps: those open or detected since.  runs: those finished since.
+    sources: source, lag_s, state.  closes: recent closes for the sparklines of the series shown.
+    """
+    found = [_jsonable(row) for row in episodes(anomalies, until).iter_rows(named=True)]
+    shown = found[:SHOWN]
+    for row in shown:
+        row["spark"] = list((closes or {}).get(Series(row["source"], row["symbol"] or ""), ()))
+    stretched = _stretched(pairs)
+    told = [
+        alert for alert in alerts if alert.fired_at and (alert.is_open or utc(alert.seen_at) >= utc(since))
+    ]
+    return {
+        "kind": "digest",
+        "since": utc(since).isoformat(),
+        "until": utc(until).isoformat(),
+        "simulated": simulated,
+        "episodes": shown,
+        "episodes_total": len(found),
+        "episodes_open": sum(row["state"] == "open" for row in found),
+        "alerts": [alert_facts(alert) for alert in sorted(told, key=_alert_order)][:SHOWN],
+        "alerts_firing": sum(alert.state == "firing" for alert in told),
+        "alerts_resolved": sum(alert.state == "resolved" for alert in told),
+        "pairs": stretched[:SHOWN],
+        "pairs_total": len(stretched),
+        "checks": _checks(quality),
+        "gaps": [_jsonable(row) for row in gaps.head(SHOWN).iter_rows(named=True)]
+        if gaps is not None
+        else [],
+        "gaps_total": gaps.height if gaps is not None else 0,
+        "sources": [_jsonable(row) for row in sources.iter_rows(named=True)] if sources is not None else [],
+        "runs": _runs(runs),
+    }
+
+
+def _stretched(pairs: pl.DataFrame | None) -> list[dict[str, Any]]:
+    if pairs is None or pairs.is_empty():
+        return []
+    far = pairs.filter(pl.col("is_cointegrated") & (pl.col("zscore").abs() > 2))
+    return [_jsonable(row) for row in far.sort(pl.col("zscore").abs(), descending=True).iter_rows(named=True)]
+
+
+def _checks(quality: pl.DataFrame | None) -> dict[str, Any]:
+    if quality is None:
+        return {"passed": 0, "total": 0, "failed": []}
+    failed = quality.filter(~pl.col("passed"))
+    return {
+        "passed": quality.height - failed.height,
+        "total": quality.height,
+        "failed": [_jsonable(row) for row in failed.head(SHOWN).iter_rows(named=True)],
+    }
+
+
+def _runs(runs: pl.DataFrame | None) -> dict[str, Any]:
+    if runs is None or runs.is_empty():
+        return {"total": 0, "failed": 0, "failed_flows": [], "median_s": None, "rows_loaded": 0}
+    failed = runs.filter(pl.col("state").str.to_lowercase() != "completed")
+    took = (pl.col("finished_at") - pl.col("started_at")).dt.total_milliseconds().median() / 1000
+    return {
+        "total": runs.height,
+        "failed": failed.height,
+        "failed_flows": failed["flow"].unique().sort().to_list(),
+        "median_s": runs.select(took).item(),
+        "rows_loaded": int(runs["rows_loaded"].sum()),
+    }
+
+
+def _alert_order(alert: Alert) -> tuple[bool, int, float]:
+    return alert.state != "firing", SEVERITIES.index(alert.severity), -alert.seen_at.timestamp()
+
+
+def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: utc(value).isoformat() if isinstance(value, datetime) else value for name, value in row.items()
+    }

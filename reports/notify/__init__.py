@@ -1,0 +1,1 @@
+"""Messages out of the house: facts rendered, sent over channels, retried until they are in or dead."""

@@ -1,0 +1,222 @@
+"""Facts in words: what, how abnormal against what, since when. No HTML here; templates escape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipelines.alerts.columns import WORDS
+from pipelines.market import Interval, Series, slug, utc
+from reports.notify.message import Facts, Site
+from reports.text import NONE, compact, duration, is_missing, kind_name
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One abnormal thing, in the columns of a message.
+
+    what: "Volume 15m".  against: "412 vs 64.1 usual".  how: "6.4×".  since: "09:12".  note: the rest.
+    tone: critical, high, medium, info or resolved; `mark` is its word.
+    """
+
+    tone: str
+    mark: str
+    name: str
+    what: str
+    against: str
+    how: str
+    since: str
+    note: str = ""
+    spark: str = ""
+    link: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The line for a chat: `CRITICAL BTCUSDT Volume 15m: 6.4× (412 vs 64.1 usual), since 09:12`."""
+        against = f"({self.against})" if self.against else ""
+        since = f"since {self.since}" if self.since else ""
+        measured = _joined(_joined(self.how, against), since, by=", ")
+        return f"{self.mark} {self.name} {self.what}: {measured}"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure short enough to read: 4 significant digits, millions as M."""
+    if value is None or is_missing(value):
+        return NONE
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e6:
+        return compact(value)
+    size = math.floor(math.log10(abs(value)))
+    if size < -9:
+        return f"{value:.{digits - 1}e}"
+    decimals = max(0, digits - 1 - size)
+    text = f"{value:,.{decimals}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return text.replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    return f"+{number(value, digits)}" if value is not None and value > 0 else number(value, digits)
+
+
+def clock(at: str | datetime | None, today: datetime | None = None) -> str:
+    """`09:12`, with the day where it is not the day of `today`."""
+    if at is None:
+        return ""
+    moment = utc(datetime.fromisoformat(at) if isinstance(at, str) else at)
+    is_today = today is not None and moment.date() == utc(today).date()
+    return f"{moment:%H:%M}" if is_today else f"{moment.day} {moment:%b %H:%M}"
+
+
+def spark(values: Sequence[float | None], width: int = 24) -> str:
+    """The last `width` values as block characters; a missing one is a blank."""
+    shown = list(values)[-width:]
+    known = [value for value in shown if value is not None and math.isfinite(value)]
+    if len(known) < 2:
+        return ""
+    low, high = min(known), max(known)
+    step = (high - low) / (len(_BARS) - 1) or 1.0
+    return "".join(
+        " " if value is None or not math.isfinite(value) else _BARS[round((value - low) / step)]
+        for value in shown
+    )
+
+
+def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
+    """An alert's facts as a line; resolved ones say how long they lasted."""
+    evidence = alert.get("evidence") or {}
+    column = evidence.get("column") or ""
+    is_over = alert["state"] == "resolved"
+    against, how = _measured(column, alert, evidence)
+    return Line(
+        tone="resolved" if is_over else alert["severity"],
+        mark="RESOLVED" if is_over else alert["severity"].upper(),
+        name=alert.get("pair") or alert.get("symbol") or alert.get("source") or "?",
+        what=_joined(_label(column, alert), alert.get("interval")),
+        against=against,
+        how=_over(alert) if is_over else how,
+        since=clock(alert.get("fired_at") or alert.get("started_at"), today),
+        note=_note(alert, evidence, is_over),
+        link=site.link(f"alerts/{slug(alert['id'])}.html"),
+    )
+
+
+def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
+    """An episode of anomalies as a line, shown by its worst bar."""
+    is_over = episode["state"] == "over"
+    against, how = _abnormal(episode)
+    bars = episode.get("bars") or 1
+    worst = f", worst {clock(episode.get('worst_ts'), today)}" if bars > 1 else ""
+    ended = f"over since {clock(_end(episode), today)}" if is_over else "still on"
+    return Line(
+        tone=episode["severity"],
+        mark=episode["severity"].upper(),
+        name=episode.get("symbol") or episode.get("source") or "?",
+        what=" ".join(part for part in (kind_name(episode["kind"]), episode.get("interval")) if part),
+        against=against,
+        how=how,
+        since=clock(episode.get("since"), today),
+        note=f"{bars} bar{'s' * (bars != 1)}{worst}, {ended}",
+        spark=spark(episode.get("spark") or ()),
+        link=_series_link(episode, site),
+    )
+
+
+def pair_line(pair: Facts, site: Site, today: datetime) -> Line:
+    """A stretched pair as a line: how far its spread is from its mean, and how fast it usually comes back."""
+    half_life, q = pair.get("half_life_bars"), pair.get("q_bh")
+    legs = [Series(pair.get(f"source_{leg}") or "", pair.get(f"symbol_{leg}") or "") for leg in "yx"]
+    back = f"half-life {number(half_life, 3)} bars" if half_life is not None else ""
+    odds = f"q {number(q, 2)}" if q is not None else ""
+    return Line(
+        tone="high",
+        mark="HIGH" if abs(pair.get("zscore") or 0) > 2 else "INFO",
+        name=" / ".join(leg.symbol for leg in legs) if legs[0].symbol else pair["pair"],
+        what=_joined("Spread", pair.get("interval")),
+        against=_joined(back, odds, by=", "),
+        how=f"z {signed(pair.get('zscore'))}",
+        since=clock(pair.get("fitted_at"), today),
+        note=f"correlation {number(pair.get('corr'), 2)}" if pair.get("corr") is not None else "",
+        spark=spark(pair.get("spark") or ()),
+        link=site.link(f"pairs/{legs[0].slug}~{legs[1].slug}.html"),
+    )
+
+
+def _joined(*parts: str | None, by: str = " ") -> str:
+    return by.join(part for part in parts if part)
+
+
+def _label(column: str, alert: Facts) -> str:
+    if column == "dev_20_pct":
+        return "Price move"
+    return WORDS[column].label if column in WORDS else column or str(alert["rule"])
+
+
+def _measured(column: str, alert: Facts, evidence: Facts) -> tuple[str, str]:
+    """(observed against what, how abnormal) of an alert."""
+    value, limit = alert.get("value"), alert.get("threshold")
+    baseline = evidence.get("baseline") or {}
+    if column == "volume_ratio" and baseline:
+        return f"{number(baseline['observed'])} vs {number(baseline['value'])} usual", f"{number(value, 2)}×"
+    if column == "dev_20_pct":
+        against = f"{number(baseline['observed'])} vs mean {number(baseline['value'])}" if baseline else ""
+        return against, f"{signed(value)} %"
+    unit = WORDS[column].unit if column in WORDS else ""
+    sides = (
+        "±"
+        if str(evidence.get("measured") or "").startswith("abs(")
+        else f"{evidence.get('operator') or ''} "
+    )
+    allowed = f"limit {sides}{number(limit)}{unit}" if limit is not None else ""
+    prefix = "z " if "zscore" in column else ""
+    return allowed, f"{prefix}{signed(value) if prefix else number(value)}{unit}"
+
+
+def _abnormal(episode: Facts) -> tuple[str, str]:
+    """(observed against what, how abnormal) of an anomaly."""
+    value, usual, ratio, z = (episode.get(name) for name in ("value", "baseline", "ratio", "zscore"))
+    if episode["kind"] == "price_spike" and value and usual:
+        return f"{number(value)} vs mean {number(usual)}", f"{signed((value / usual - 1) * 100)} %"
+    if episode["kind"] == "rsi_extreme":
+        return f"limit {number(usual)}" if usual is not None else "", number(value, 3)
+    against = f"{number(value)} vs {number(usual)} usual" if usual is not None else number(value)
+    if episode["kind"] == "volume" and ratio is not None:
+        return against, f"{number(ratio, 2)}×"
+    return against, f"z {signed(z)}" if z is not None else f"{number(ratio, 2)}×" if ratio is not None else ""
+
+
+def _end(episode: Facts) -> datetime:
+    """The end of an episode's last bar."""
+    last, interval = datetime.fromisoformat(episode["last"]), episode.get("interval")
+    return last + Interval.parse(interval).delta if interval else last
+
+
+def _note(alert: Facts, evidence: Facts, is_over: bool) -> str:
+    ended = evidence.get("reason") if is_over else None
+    return _joined(f"rule {alert['rule']}", evidence.get("expression"), ended, by=" · ")
+
+
+def _over(alert: Facts) -> str:
+    begun, ended = alert.get("fired_at") or alert.get("started_at"), alert.get("resolved_at")
+    if not begun or not ended:
+        return "over"
+    return f"after {duration(datetime.fromisoformat(ended) - datetime.fromisoformat(begun))}"
+
+
+def _series_link(row: Facts, site: Site) -> str | None:
+    if not row.get("symbol"):
+        return site.link("quality/index.html")
+    return site.link(f"symbols/{Series(row['source'], row['symbol']).slug}.html")
+
+
+def of_many(names: Sequence[Any], most: int = 3) -> str:
+    """`BTCUSDT, ETHUSDT, NVDA and 4 more`."""
+    distinct = list(dict.fromkeys(str(name) for name in names))
+    rest = len(distinct) - most
+    return ", ".join(distinct[:most]) + (f" and {rest} more" if rest > 0 else "")
