@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -77,7 +78,8 @@ def write(folder: Path, batch_id: str, replies: Sequence[Reply]) -> Landed:
         _make_folders(path.parent)
         _seal(temporary, path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise LandingError(_write_problem(path, error, len(data))) from error
     return Landed(path, batch_id, sha256(data).hexdigest(), len(data), len(replies))
 

@@ -197,7 +197,7 @@ class _Round:
             detail = f"{venue.name} {call.symbol}: no answer from {host} within {timeout:.1f} s"
             return Failure(call.symbol, "timeout", detail), httpx.Headers()
         except httpx.HTTPError as error:
-            detail = f"{venue.name} {call.symbol}: {host}: {error or type(error).__name__}"
+            detail = f"{venue.name} {call.symbol}: {host}: {str(error) or type(error).__name__}"
             return Failure(call.symbol, "connection", detail), httpx.Headers()
         latency_ms = round((loop.time() - started) * 1000, 3)
         return read_reply(venue, call, response, latency_ms, self.client.clock()), response.headers

@@ -56,7 +56,7 @@ def charts_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
 
 
 def undo_float32(values: Floats) -> Floats:
-    """The decimal that was sent through float32: the shortest one that becomes the same float32.
+    """The decimal that was sent through float32: of two digits or more, the first to become the same float32.
 
     Yahoo sends 103.6642 as 103.66419982910156. Rounding to `meta.priceHint` (2) would give 103.66, a price
     that never traded: recorded US equities have four digits. Values that are no float32 stay as they are.
