@@ -30,6 +30,7 @@ from pipelines.sources.reading import (
     is_epoch_ms,
     is_number,
     is_plain,
+    read_json,
     time_of,
 )
 from pipelines.sources.refusals import refusal
@@ -75,8 +76,8 @@ def json_array(reply: Reply, rejects: Rejects) -> list[Any] | None:
         binance_refusal(reply, rejects)
         return None
     try:
-        rows = orjson.loads(reply.body)
-    except orjson.JSONDecodeError as error:
+        rows = read_json(reply.body)
+    except ValueError as error:
         rejects.reply(reply, "not_json", f"the answer is not JSON: {error}")
         return None
     if not isinstance(rows, list):

@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 from numpy.typing import NDArray
 
@@ -45,6 +46,19 @@ class Rejects:
 
     def frame(self) -> pl.DataFrame:
         return pl.DataFrame(self.rows, schema=REJECT_SCHEMA, orient="row")
+
+
+def read_json(body: bytes) -> Any:
+    """The message; NaN and Infinity, which are no JSON, as text, so that only their row is lost.
+
+    Raises ValueError for all else that is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if b"NaN" in body or b"Infinity" in body:
+            return json.loads(body, parse_constant=str)
+        raise
 
 
 def elements_as_received(text: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipelines.market import from_epoch_ms, naive
 from pipelines.sources.base import Parsed, Reply
-from pipelines.sources.reading import Ints, Rejects, arrange_bars, is_count, is_number
+from pipelines.sources.reading import Ints, Rejects, arrange_bars, is_count, is_number, read_json
 from pipelines.sources.refusals import refusal
 
 PRICES = ("open", "high", "low", "close")
@@ -84,12 +84,12 @@ def yahoo_refusal(reply: Reply, error: Any, rejects: Rejects) -> None:
 
 def _chart(reply: Reply, rejects: Rejects) -> Chart | None:
     try:
-        chart = orjson.loads(reply.body)["chart"]
+        chart = read_json(reply.body)["chart"]
         error, results = chart["error"], chart["result"]
     except (ValueError, KeyError, TypeError) as problem:
         if not reply.ok:
             yahoo_refusal(reply, None, rejects)
-        elif isinstance(problem, orjson.JSONDecodeError):
+        elif isinstance(problem, ValueError):
             rejects.reply(reply, "not_json", f"the answer is not JSON: {problem}")
         else:
             rejects.reply(reply, "wrong_shape", "the answer has no chart with result and error")

@@ -100,6 +100,16 @@ def test_a_reject_keeps_the_rows_own_spelling():
     assert parsed.rejects["reason"].to_list() == ["wrong_arity", "wrong_arity"]
 
 
+def test_a_bare_nan_costs_its_row_and_not_the_reply():
+    body = (
+        orjson.dumps([kline(0), kline(1)])[:-1] + b',[1714570320000,"1",NaN,"1","1","1",0,"1",1,"0","0","0"]]'
+    )
+    parsed = klines_to_bars([reply(body)], LATER)
+    assert parsed.bars["ts"].to_list() == [minute(0), minute(1)]
+    assert parsed.rejects.select("ts", "reason").rows() == [(minute(2), "not_a_number")]
+    assert parsed.rejects["payload"][0].startswith('[1714570320000,"1",NaN,')
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -124,6 +124,13 @@ def test_a_bad_row_is_rejected_with_its_values_and_its_neighbours_kept():
     assert orjson.loads(parsed.rejects["payload"][0])["open"] == "x"
 
 
+def test_a_bare_nan_costs_its_row_and_not_the_reply():
+    body = orjson.dumps(chart([BEFORE, (0, 100.0, 5), (60, "NaN", 6)])).replace(b'"NaN"', b"NaN")
+    parsed = charts_to_bars([yahoo(body)], LATER)
+    assert parsed.bars["ts"].to_list() == [minute(0)]
+    assert parsed.rejects.select("ts", "reason").rows() == [(minute(1), "not_a_number")]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "reason", "retryable", "words"),
     [
