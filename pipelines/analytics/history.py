@@ -14,8 +14,10 @@ from pipelines.analytics import windows
 from pipelines.analytics.params import PV_WINDOW, RETURNS, SPAN, IndicatorParams
 from pipelines.analytics.windows import Floats
 
-NO_MOVE = 1e-14
-"""TA-Lib's epsilon: average gain and loss together below it mean that the price stands still."""
+NO_MOVE = 1e-300
+"""Average gain and loss together below it: the price never moved, or so long ago that nothing is left of
+it.
+"""
 
 State = Mapping[str, float]
 """The public and hidden columns of one stored row."""

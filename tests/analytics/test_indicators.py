@@ -126,6 +126,13 @@ def test_a_flat_price_is_neither_overbought_nor_oversold() -> None:
 
 
 @pytest.mark.capability("IND-03")
+def test_rsi_keeps_its_value_while_a_price_pauses() -> None:
+    close = np.append(tapes.walk(50, 1), np.full(600, 101.3))
+    rows = full(tapes.bars(close), USUAL, CONTINUOUS_YEAR)
+    np.testing.assert_allclose(values(rows, "rsi_14"), talib.RSI(close), rtol=1e-9)
+
+
+@pytest.mark.capability("IND-03")
 def test_rsi_of_an_ever_rising_price_is_100() -> None:
     assert full(tapes.bars(np.linspace(100, 130, 60)), USUAL, CONTINUOUS_YEAR)["rsi_14"][-1] == pytest.approx(
         100
