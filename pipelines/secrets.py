@@ -9,6 +9,17 @@ from pathlib import Path
 
 from warehouse.errors import TapewatchError
 
+_revealed: set[str] = set()
+"""What this process has fetched: the log masks these values wherever they turn up."""
+SHORTEST_MASKED = 6
+
+
+def masked(text: str) -> str:
+    """`text` with every secret this process has fetched replaced by stars."""
+    for value in _revealed:
+        text = text.replace(value, "***")
+    return text
+
 
 class SecretError(TapewatchError):
     """A secret that the configuration refers to is not there."""
@@ -24,6 +35,12 @@ class Secret:
 
     def reveal(self) -> str:
         """The secret itself; raises SecretError that names the variable or the file."""
+        value = self._fetched()
+        if len(value) >= SHORTEST_MASKED:
+            _revealed.add(value)
+        return value
+
+    def _fetched(self) -> str:
         kind, _, where = self.reference.partition(":")
         if kind == "env":
             if not self.environ.get(where):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 
 from pipelines.alerts.rules import rule_from
 from pipelines.secrets import Secret, SecretError
-from pipelines.settings import ConfigError, load, provenance
+from pipelines.settings import ConfigError, Settings, load, provenance
 from pipelines.settings_places import dotenv, key_lines
+from pipelines.settings_starter import STARTER
 from pipelines.settings_values import duration, interval_name
 
 
@@ -324,3 +327,35 @@ def test_settings_survive_a_pickle_without_the_environment(home: Path) -> None:
 
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_starter_file_shows_the_true_defaults(home: Path) -> None:
+    write(home, STARTER)
+    defaults = _defaults(home)
+    assert replace(load(environ={}), path=None) == defaults
+    lines = [re.sub(r"^# (?=[\w\[]+.*[=\]])", "", line) for line in STARTER.splitlines()]
+    text = "\n".join(line for line in lines if '"..."' not in line and "env:..." not in line)
+    text = re.sub(r"(?m)^(Tapewatch|The env|Environment|Secrets).*$", "", text)
+    for example in ("catalog =", "storage =", "api_url =", "calendars ="):
+        text = re.sub(rf"(?m)^{example}.*$", "", text)
+    write(home, text)
+    everything = load(environ={})
+    assert (everything.pairs, everything.retention, everything.indicators) == (
+        defaults.pairs,
+        defaults.retention,
+        defaults.indicators,
+    )
+    assert everything.sources == defaults.sources
+    assert (everything.rules[0].for_, everything.channels[0].kind, everything.sessions[0].closed) == (
+        2,
+        "slack",
+        True,
+    )
+
+
+def _defaults(home: Path) -> Settings:
+    (home / "tapewatch.toml").rename(home / "aside.toml")
+    try:
+        return load(environ={})
+    finally:
+        (home / "aside.toml").rename(home / "tapewatch.toml")

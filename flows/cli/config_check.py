@@ -1,0 +1,78 @@
+"""`tapewatch config check`: the file itself, then what only other rooms know: calendars, rules, secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flows.cli.call import Injected
+from flows.cli.tables import print_json
+from pipelines.alerts.rules import RuleError, rule_from
+from pipelines.secrets import Secret, SecretError
+from pipelines.sessions import CalendarError, check_calendar
+from pipelines.settings import ConfigError, Settings
+from pipelines.settings_places import Path_
+from pipelines.settings_reader import Problem
+
+
+def check(*, call: Injected) -> int:
+    """All problems of the configuration at once, each with its file and line and what would be right.
+
+    Exit code 0 where there is none, else 2. A secret that is not set yet is a warning.
+
+    Example: tapewatch config check --config tapewatch.toml
+    """
+    try:
+        settings = call.settings
+        problems = list(deeper_problems(settings))
+    except ConfigError as error:
+        settings, problems = None, error.problems
+    warnings = list(missing_secrets(settings)) if settings else []
+    if call.json:
+        print_json({"ok": not problems, "problems": [vars(p) for p in problems], "warnings": warnings})
+    elif problems:
+        print("\n".join(str(problem) for problem in problems))
+    elif settings:
+        print("\n".join([*(f"warning: {line}" for line in warnings), summary(settings)]))
+    return 2 if problems else 0
+
+
+def deeper_problems(settings: Settings) -> Iterator[Problem]:
+    """Calendars no exchange has, conditions no rule can be."""
+    for index, source in enumerate(settings.sources):
+        for calendar in (source.calendar, *(name for _, name in source.calendars)):
+            try:
+                check_calendar(calendar)
+            except CalendarError as error:
+                yield _problem(
+                    settings, ("source", index, "calendar"), f"source.{source.name}.calendar", error
+                )
+    for index, rule in enumerate(settings.rules):
+        try:
+            rule_from(rule.table())
+        except RuleError as error:
+            yield _problem(settings, ("rule", index, "when"), f"rule.{rule.name}", error)
+
+
+def _problem(settings: Settings, path: Path_, key: str, error: Exception) -> Problem:
+    place = settings.places.of(path)
+    return Problem(place.origin, key, str(error), line=place.line)
+
+
+def missing_secrets(settings: Settings) -> Iterator[str]:
+    """Secrets that are referred to and cannot be fetched now."""
+    for section in (settings.warehouse, *settings.sources, *settings.channels):
+        for value in vars(section).values():
+            try:
+                if isinstance(value, Secret):
+                    value.reveal()
+            except SecretError as error:
+                yield str(error)
+
+
+def summary(settings: Settings) -> str:
+    """One line that says what the configuration amounts to."""
+    sources = (
+        ", ".join(f"{source.name} ({len(source.symbols)})" for source in settings.sources) or "no source"
+    )
+    where = settings.path or "no file, defaults"
+    return f"ok: {where}: {sources or 'no source'}; {len(settings.rules)} rules, {len(settings.channels)} channels"
