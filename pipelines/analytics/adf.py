@@ -74,8 +74,7 @@ def _fit(series: Floats, lags: int, constant: bool) -> UnitRoot:
 
 
 def _by_lag(series: Floats, most: int, constant: bool) -> tuple[Floats, Floats, Floats, int]:
-    """For 0..most lagged differences: level.level, level.difference and difference.difference left after
-    them.
+    """For 0..most lagged differences: level.level, level.difference, difference.difference left.
 
     The columns stand as constant, lags, level, difference: what the first columns of a triangular factor
     leave of the last two lies below them.

@@ -56,11 +56,9 @@ def baseline(
 
 
 def robust_z(x: pl.Expr, median: pl.Expr, mad: pl.Expr, mean_ad: pl.Expr) -> pl.Expr:
-    """Iglewicz and Hoaglin's z: 0.6745 (x - median) / MAD; where MAD is 0, (x - median) / (1.2533 mean AD),
-    else null.
+    """Iglewicz and Hoaglin's 0.6745 (x - median) / MAD; at MAD 0 (x - median) / (1.2533 mean AD); else null.
 
-    Volume goes in as its logarithm, because volumes are multiplicative: twice and half the usual are equally
-    far.
+    Volume goes in as its logarithm, because volumes multiply: twice and half the usual are equally far.
     """
     return (
         pl.when(mad > 0)

@@ -94,8 +94,7 @@ def half_life(spread: Floats, confidence: float = 0.95) -> HalfLife | None:
 
 
 def has_break(y: Floats, x: Floats, lags: Lags, p_whole: float, alpha: float = 0.05) -> bool | None:
-    """Whether the halves contradict the whole; None where a half has fewer than MIN_BARS bars or cannot be
-    tested.
+    """Whether the halves contradict the whole; None where a half cannot be tested (MIN_BARS).
 
     Contradictions: the whole is cointegrated at `alpha` but one half is not even at HALF_P, or both halves
     are at `alpha` and the whole is not (the hedge ratio has moved in between).
@@ -109,9 +108,7 @@ def has_break(y: Floats, x: Floats, lags: Lags, p_whole: float, alpha: float = 0
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
-    """q of each p: the share of false finds if everything with at most this p is taken; NaN is not
-    counted.
-    """
+    """q of each p: the share of false finds if all with at most this p are taken; NaN is not counted."""
     q = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     if known.size:

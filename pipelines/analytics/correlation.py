@@ -22,9 +22,7 @@ def log_returns(prices: Floats) -> Floats:
 
 
 def rolling_correlation(y: Floats, x: Floats, window: int, levels: bool = False) -> Floats:
-    """Correlation of the last `window` log returns (or prices: `levels`) at each bar; NaN until there are
-    enough.
-    """
+    """Correlation of the last `window` log returns (or prices: `levels`) at each bar; NaN before."""
     if levels:
         return windows.rolling(windows.pearson, window, y, x)
     return windows.rolling(windows.pearson, window, log_returns(y), log_returns(x))

@@ -39,9 +39,7 @@ def gap(
 def spread(
     source: str, pair: str, interval: str, ts: datetime, zscore: float | None, limits: Thresholds
 ) -> pl.DataFrame:
-    """A cointegrated pair's spread more than `spread_z` of its standard deviations from its mean; z null:
-    no row.
-    """
+    """A cointegrated pair's spread more than `spread_z` of its standard deviations from its mean."""
     z = 0.0 if zscore is None else zscore
     side = "above" if z > 0 else "below"
     sigmas = f"{abs(z):.2f} standard deviations {side} its mean"

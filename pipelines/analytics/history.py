@@ -1,6 +1,4 @@
-"""One series' indicators from its bars: windows over the arrays, recursions from a seed or a carried
-state.
-"""
+"""One series' indicators from its bars: windows over arrays, recursions from a seed or a carried state."""
 
 from __future__ import annotations
 
@@ -94,9 +92,7 @@ def _windowed(bars: Bars, params: IndicatorParams) -> dict[str, Floats]:
 
 
 def _over_valid(statistic: windows.Statistic, width: int, *series: Floats) -> Floats:
-    """`statistic` of the newest `width` bars that have a value in every series, if they lie within SPAN
-    bars.
-    """
+    """`statistic` of the newest `width` bars with a value in every series, if they lie within SPAN bars."""
     present = ~np.isnan(sum(series))
     valid = np.flatnonzero(present)
     if len(valid) < width:
@@ -127,9 +123,7 @@ def _recursive(bars: Bars, first: int, state: State | None, params: IndicatorPar
 def _macd(
     close: Floats, first: int, state: State | None, suffix: str, periods: tuple[int, int, int]
 ) -> dict[str, Floats]:
-    """Both averages begin at the slow one's first bar, and the line is shown only where it has a signal,
-    as TA-Lib.
-    """
+    """Both averages begin at the slow one's first bar, and the line shows only where it has a signal."""
     fast, slow, signal = periods
     quick_seed, line_seed = _seed(state, f"macd{suffix}_fast"), _seed(state, f"macd{suffix}")
     slow_seed = None if quick_seed is None or line_seed is None else quick_seed - line_seed
@@ -151,8 +145,7 @@ def _seed(state: State | None, name: str) -> float | None:
 def _smooth(
     values: Floats, seed: float | None, first: int, period: int, start: int, wilder: bool = False
 ) -> Floats:
-    """Exponential average s + alpha (x - s): from `seed` at row `first`, else from the mean of `period` from
-    `start`.
+    """Exponential average s + alpha (x - s): from `seed` at row `first`, else from a mean at `start`.
 
     alpha is 2 / (period + 1), or 1 / period as Wilder has it.
     """

@@ -144,9 +144,7 @@ def _frame(
     params: IndicatorParams,
     bars_per_year: BarsPerYear,
 ) -> pl.DataFrame:
-    """Keys, public and hidden columns of `bars`, whose rows the pieces describe one after the other; NaN
-    is null.
-    """
+    """Keys, public and hidden columns of `bars`, whose rows the pieces hold in order; NaN becomes null."""
     public, hidden = columns(params), hidden_columns(params)
     computed = [n for n in (*public, *hidden) if n not in (*VOLUME_COLUMNS, "volatility_ann")]
     values = {n: np.concatenate([p[n] for p in pieces]) if pieces else np.empty(0) for n in computed}

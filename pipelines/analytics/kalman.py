@@ -29,8 +29,7 @@ class KalmanPath:
 
 
 def kalman(y: Floats, x: Floats, state_noise: float = STATE_NOISE) -> KalmanPath:
-    """Filter the line through the bars; with `state_noise` 0 it ends on the least-squares line of all of
-    them.
+    """Filter the line through the bars; with `state_noise` 0 it ends on their least-squares line.
 
     Everything at a bar depends on that bar and earlier ones only. All NaN where there are not FIRST_BARS
     bars or x never moves.

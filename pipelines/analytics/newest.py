@@ -18,9 +18,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Block:
-    """Series whose state is carried on: where their bars lie in the tail, and the stored rows before the
-    new ones.
-    """
+    """Series whose state is carried on: where their bars lie in the tail, and their stored rows."""
 
     start: Integers
     """First row of the series in the tail."""
@@ -53,9 +51,7 @@ def newest_rows(bars: Bars, block: Block, params: IndicatorParams) -> dict[str, 
 
 
 def _matrix(values: Floats, block: Block, lookback: int) -> Floats:
-    """(series, lookback + most new bars): the first new bar stands in column `lookback`, NaN where there
-    is no bar.
-    """
+    """(series, lookback + most new bars): the first new bar stands in column `lookback`; NaN: no bar."""
     kept = np.minimum(block.old, lookback)
     counts = kept + block.new
     series = np.repeat(np.arange(len(counts)), counts)

@@ -9,9 +9,7 @@ RETURNS = 20
 """Log returns in `volatility_20`, closes in `zscore_20` and `dev_20_pct`."""
 PV_WINDOW = 60
 SPAN = 200
-"""Bars among which the newest 20 or 60 returns must lie: a series that hardly ever has a return has no
-volatility.
-"""
+"""Bars among which the newest 20 or 60 returns must lie; a series with fewer has no volatility."""
 VOLUME_COLUMNS = ("volume_ratio", "volume_robust_z")
 """Need the volume baseline; null unless the bars carry its columns (see `baseline`)."""
 
@@ -66,9 +64,7 @@ class IndicatorParams:
 
     @property
     def warm_up(self) -> int:
-        """Bars after which every recursive indicator has its first value, so that its state can be carried
-        on.
-        """
+        """Bars after which every recursive indicator has a value, so that its state can be carried on."""
         macd = max(slow + signal - 1 for _, slow, signal in self.macds.values())
         return max(*self.emas, *(p + 1 for p in (*self.rsis, *self.atrs)), macd)
 

@@ -57,8 +57,7 @@ def ols_through_origin(y: Floats, x: Floats) -> float:
 
 
 def theil_sen(y: Floats, x: Floats, confidence: float = 0.95) -> RobustLine:
-    """The median of the slopes between all pairs of bars, with Sen's interval: scipy's `theilslopes` to the
-    bit.
+    """The median slope between all pairs of bars, with Sen's interval: scipy's `theilslopes` to the bit.
 
     Above EXACT bars the slopes of SAMPLE pairs drawn with a fixed seed stand for all of them. The interval
     is too narrow where residuals are autocorrelated, as spreads are: with AR(0.95) residuals it covers a

@@ -51,9 +51,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScanParams:
-    """How pairs are fitted: bars looked back on, spread window, lags, and the share of false finds
-    allowed.
-    """
+    """How pairs are fitted: bars looked back on, spread window, lags, share of false finds allowed."""
 
     interval: str = "1m"
     lookback: int = 600
@@ -82,8 +80,8 @@ def same_source_pairs(series: Iterable[str]) -> list[Pair]:
 
 
 def wide(closes: pl.DataFrame) -> pl.DataFrame:
-    """Closes of one interval (source, symbol, ts, close) as one row a bar: ts and a column `source:SYMBOL`
-    each.
+    """Closes of one interval (source, symbol, ts, close) as one row a bar: ts, and a column
+    `source:SYMBOL` each.
     """
     name = pl.concat_str("source", "symbol", separator=":")
     return closes.select("ts", "close", name=name).pivot("name", index="ts", values="close").sort("ts")
@@ -175,9 +173,7 @@ def _hedge(y: Floats, x: Floats) -> Row:
 
 
 def _leash(y: Floats, x: Floats, params: ScanParams) -> Row:
-    """Both orders of Engle-Granger, Johansen, breaks; and the half-life, which `_verdict` drops if there
-    is no leash.
-    """
+    """Engle-Granger in both orders, Johansen, breaks; and a half-life, which `_verdict` may drop."""
     one, other = (
         cointegration.engle_granger(y, x, params.lags),
         cointegration.engle_granger(x, y, params.lags),

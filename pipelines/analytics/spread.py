@@ -61,9 +61,13 @@ def spread_path(
     return spread, zscore, beta
 
 
-def rolling_zscore(spread: Floats, window: int) -> Floats:
-    """Each spread against the `window` spreads before it (ddof 1); NaN until there are enough."""
-    before = windows.lag(spread)
+def rolling_zscore(spread: Floats, window: int, include_current: bool = False) -> Floats:
+    """Each value against the `window` values before it (ddof 1); NaN until there are enough.
+
+    With `include_current` the window ends with the judged value, as older systems have it; it then cannot
+    exceed (window - 1) / sqrt(window), 4.25 at 20.
+    """
+    before = spread if include_current else windows.lag(spread)
     middle, deviation = (windows.rolling(f, window, before) for f in (windows.mean, windows.sample_std))
     return windows.sigmas(spread, middle, deviation)
 

@@ -24,9 +24,7 @@ def average(windows: Floats) -> Floats:
 
 
 def mean(windows: Floats) -> Floats:
-    """Arithmetic mean; of equal values it is exactly that value, so that a flat line deviates from it by
-    0.
-    """
+    """Arithmetic mean; of equal values it is exactly that value, so that a flat line does not deviate."""
     first = windows[..., 0]
     flat = (windows == first[..., None]).all(axis=-1)
     return np.asarray(np.where(flat, first, windows.mean(axis=-1)), dtype=np.float64)
@@ -81,8 +79,7 @@ def lag(series: Floats) -> Floats:
 
 
 def newest(width: int, *matrices: Floats) -> list[Floats]:
-    """The newest `width` columns of each row that are valid in every matrix; NaN on the left where there are
-    fewer.
+    """The newest `width` columns of each row that are valid in every matrix; NaN on the left if fewer.
 
     matrices: (rows, columns), at least `width` columns. Returns one (rows, width) matrix for each.
     """

@@ -89,7 +89,7 @@ def test_bitcoin_in_dollars_and_in_stablecoins(shared_data: Path) -> None:
 @pytest.mark.capability("ANO-02")
 @pytest.mark.parametrize("interval", ["30m", "1h"])
 def test_the_dollar_peg_breaks_and_the_detector_says_so(shared_data: Path, interval: str) -> None:
-    """The low was reached in steps: no minute left the mean of its 20 before by 5 %, half hours and hours did."""
+    """The low came in steps: no minute left the mean of its 20 before by 5 %, half hours and hours did."""
     raw = pl.read_parquet(shared_data / "bars_1m/iaqf2023_kraken_usdcusd_1m.parquet")
     minutes = raw.with_columns(
         ts=pl.col("timestamp").dt.replace_time_zone(None).cast(pl.Datetime("us"))

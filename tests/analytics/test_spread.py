@@ -50,6 +50,13 @@ def test_a_z_of_a_spread_excludes_itself() -> None:
     assert np.isnan(rolling_zscore(np.ones(30), 20)).all()
 
 
+@pytest.mark.capability("IND-06")
+def test_a_z_that_includes_the_judged_bar_is_smaller() -> None:
+    close = tapes.f1()["close"].to_numpy()
+    assert rolling_zscore(close, 20)[-1] == pytest.approx(-1.049269, abs=5e-7)
+    assert rolling_zscore(close, 20, include_current=True)[-1] == pytest.approx(-1.023931, abs=5e-7)
+
+
 def test_pair_series_has_a_row_a_bar_and_null_for_what_is_not_known_yet() -> None:
     closes = tapes.wide(Y=tapes.walk(160, 1), X=tapes.walk(160, 2)).rename(
         {"binance:Y": "y", "binance:X": "x"}
