@@ -21,11 +21,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Stream = Callable[[Message, Receive, Send], Awaitable[None]]
 
-HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Will be right back...</h1></body></html>"
+HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body>Will be right back...</body></html>"
 RESTRICTED = (
     "Service unavailable from a restricted location according to 'b. Eligibility' in "
-    "https://www.binance.com/en/terms. Please contact customer service if you believe you received this message "
-    "in error."
+    "https://www.binance.com/en/terms. Please contact customer service if you believe you received this "
+    "message in error."
 )
 
 

@@ -153,7 +153,7 @@ class Control:
         return list(insts.values())
 
     def _revise(self, fault: Fault, now: float) -> None:
-        """`factor`: {column: multiple}, `set`: {column: value}; `ts` the bar, the last closed one by default."""
+        """`factor`: {column: multiple}, `set`: {column: value}; `ts`: the bar, by default the last closed."""
         ts = fault.params.get("ts")
         minute = now // MINUTE_S * MINUTE_S - MINUTE_S if ts is None else instant(str(ts))
         factors = fault.params.get("factor", {} if "set" in fault.params else {"volume": 1.5})

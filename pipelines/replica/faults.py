@@ -1,7 +1,7 @@
 """What can go wrong: faults from a script or the control endpoint, each with its match, time and count.
 
-A fault as TOML (`[[fault]]`) or JSON: `kind`; `venue`, `symbol`, `path` globs; `at` (ISO, epoch or "+90s" from
-the start; now if absent), `for` (market seconds or "5m"; for ever if absent), `count` (hits; no limit if
+A fault as TOML (`[[fault]]`) or JSON: `kind`; `venue`, `symbol`, `path` globs; `at` (ISO, epoch or "+90s"
+from the start; now if absent), `for` (market seconds or "5m"; for ever if absent), `count` (hits; no limit if
 absent), `rate` (share of matching requests, 1 if absent); whatever else the kind takes (see KINDS).
 """
 

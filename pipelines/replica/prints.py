@@ -41,7 +41,7 @@ def split(rng: np.random.Generator, total: int, parts: int) -> Ints:
 def _middle(
     rng: np.random.Generator, lots: int, parts: int, middle: int, reach: int
 ) -> tuple[list[int], list[int]]:
-    """Prices and lots of `parts` prints whose mean price is `middle`: mirrored pairs, the rest at the middle."""
+    """Prices and lots of `parts` prints with mean price `middle`: mirrored pairs, the rest at the middle."""
     singles = 1 if parts % 2 else 2
     pairs = (parts - singles) // 2
     units = split(rng, lots // 2 if pairs else 0, pairs + 1)[:pairs] if pairs else np.zeros(0, np.int64)
@@ -120,7 +120,7 @@ def _shuffled(
 
 
 def _times(rng: np.random.Generator, prices: Ints, minute: Minute) -> Ints:
-    """Epoch milliseconds along a path open -> one extreme -> the other -> close, first and last at its ends."""
+    """Epoch milliseconds along a path from one extreme to the other, first and last print at its ends."""
     _, h, low, c = minute.ticks
     rising = c >= minute.ticks[0]
     share = (prices - low) / max(h - low, 1)

@@ -47,7 +47,7 @@ class RecordedMarket:
                 self._improve(venue, symbol, trades)
         if not self._listed:
             raise ReplicaError(
-                f"no recorded bars in {folder}: expected bars_1m/iaqf2023_*_1m.parquet or bars_1m/lean_*_1m.parquet"
+                f"no recorded bars in {folder}: expected bars_1m/iaqf2023_*_1m.parquet or lean_*_1m.parquet"
             )
 
     def symbols(self, venue: str) -> list[str]:

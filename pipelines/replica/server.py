@@ -101,7 +101,8 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise ReplicaError(
-            f"the replica cannot listen on {host}:{port}: {error.strerror}; choose another --port, or 0 for any"
+            f"the replica cannot listen on {host}:{port}: {error.strerror}; "
+            "choose another --port, or 0 for any"
         ) from None
     return sock
 

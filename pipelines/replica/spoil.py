@@ -13,7 +13,7 @@ _PRICES = ("open", "high", "low", "close")
 
 
 def spoil(rows: list[Row], fault: Fault) -> list[Row]:
-    """`rows` (copies, oldest first) as the fault leaves them; it takes the newest rows unless told otherwise."""
+    """`rows` (oldest first) as the fault leaves them; it takes the newest rows unless told otherwise."""
     return _SPOILERS[fault.kind](rows, fault) if rows else rows
 
 

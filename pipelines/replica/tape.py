@@ -3,89 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from threading import RLock
 
 import numpy as np
 
 from pipelines.replica import prints, shocks
-from pipelines.replica.columns import (
-    NO_BARS,
-    NO_TRADES,
-    Bars,
-    Floats,
-    Ints,
-    Trades,
-    bar_of,
-    join,
-    join_trades,
-)
+from pipelines.replica.columns import NO_BARS, NO_TRADES, Bars, Trades, bar_of, join, join_trades
+from pipelines.replica.days import Day, draw, prints_a_day
 from pipelines.replica.instruments import LISTED, Instrument, instrument
 from pipelines.replica.shocks import Shock
-from pipelines.replica.walk import (
-    DAY_S,
-    FIRST_DAY,
-    LAST_DAY,
-    Walk,
-    generator,
-    volatility_profile,
-    volume_profile,
-)
+from pipelines.replica.walk import DAY_S, FIRST_DAY, LAST_DAY, Walk, generator
 
-_VOLUME_SIGMA = 0.35
-_DAY_SIGMA = 0.12
-_LEAST_LOTS_A_FILL = 8
 OPENING_DAY = FIRST_DAY + 1
 _KRAKEN = {"BTC": "XBT", "DOGE": "XDG"}
-
-
-@dataclass(frozen=True)
-class Day:
-    """One symbol's trading day in whole ticks and lots; `blocks` is minutes x 6 (see prints)."""
-
-    inst: Instrument
-    ts: Ints
-    ticks: Ints
-    blocks: Ints
-    buys: np.ndarray
-    prints: Ints
-    fills: Ints
-    first_print: Ints
-    first_fill: Ints
-
-    def minute(self, row: int) -> prints.Minute:
-        o, h, low, c = self.ticks[row].tolist()
-        return prints.Minute(
-            int(self.ts[row]),
-            (o, h, low, c),
-            tuple(self.blocks[row].tolist()),
-            (bool(self.buys[row, 0]), bool(self.buys[row, 1])),
-            int(self.prints[row]),
-            int(self.fills[row]),
-            int(self.first_print[row]),
-            int(self.first_fill[row]),
-        )
-
-    @cached_property
-    def bars(self) -> Bars:
-        inst, blocks = self.inst, self.blocks
-        o, h, low, c = self.ticks.T
-        middle = (h + low) // 2
-        level = np.stack((o, h, low, c, middle, middle), axis=1)
-        taken = np.ones_like(blocks)
-        taken[:, prints.OPEN], taken[:, prints.CLOSE] = self.buys.T
-        taken[:, prints.LOW] = taken[:, prints.SOLD] = 0
-        price, lot = float(inst.price_scale), float(inst.lot_scale)
-        return Bars(
-            self.ts,
-            *(column / price for column in (o, h, low, c)),
-            volume=blocks.sum(axis=1) / lot,
-            turnover=(blocks * level).sum(axis=1) / (price * lot),
-            trades=self.fills,
-            taker_volume=(blocks * taken).sum(axis=1) / lot,
-            taker_turnover=(blocks * taken * level).sum(axis=1) / (price * lot),
-        )
 
 
 class SimulatedMarket:
@@ -154,12 +86,12 @@ class SimulatedMarket:
 
     def minute_of_trade(self, inst: Instrument, trade_id: int) -> int:
         """Epoch seconds of the minute that printed this aggregate id (24/7 instruments only)."""
-        per_day = _prints_a_day(inst, 1440)
+        per_day = prints_a_day(inst, 1440)
         day = max(trade_id, 0) // per_day + FIRST_DAY
         one = self.day(inst, day)
         if one is None:
             return day * DAY_S
-        ends = one.first_print + one.prints
+        ends = one.first_print + one.counts
         return int(one.ts[min(int(np.searchsorted(ends, trade_id, side="right")), len(one.ts) - 1)])
 
     def running(self, inst: Instrument, minute_s: int, at_s: float) -> Bars:
@@ -191,56 +123,14 @@ class SimulatedMarket:
 
     def _draw_minute(self, inst: Instrument, day: int, row: int) -> Trades:
         one = self.day(inst, day)
-        if one is None or not one.prints[row]:
+        if one is None or not one.counts[row]:
             return NO_TRADES
         minute = one.minute(row)
         rng = generator(self.seed, "prints", inst.symbol, minute.ts)
         return prints.draw(rng, minute, inst.price_scale, inst.lot_scale)
 
     def _draw(self, inst: Instrument, day: int) -> Day | None:
-        minutes = self._walk.minutes(inst, day)
-        if not len(minutes):
-            return None
-        bent = shocks.planted(self.seed, inst, minutes)
-        bent += [one for one in self.injected if one.symbol == inst.symbol]
-        rng = generator(self.seed, "day", inst.symbol, day)
-        active = _active(rng, inst, minutes, bent)
-        count, fills, ids = _counts(rng, inst, minutes, active, day)
-        ticks = self._ticks(rng, inst, day, minutes, active, bent)
-        ticks = _simplified(ticks, count)
-        blocks, buys = _blocks(rng, inst, minutes, count, fills, bent)
-        return Day(inst, minutes, ticks, blocks, buys, count, fills, *ids)
-
-    def _ticks(
-        self,
-        rng: np.random.Generator,
-        inst: Instrument,
-        day: int,
-        minutes: Ints,
-        active: Floats,
-        bent: list[Shock],
-    ) -> Ints:
-        """Open, high, low, close in ticks; minutes without trades repeat the close before them."""
-        steps = len(minutes)
-        path = self._walk.path(inst, day)
-        vol = volatility_profile(inst.kind, steps) * inst.daily_vol / np.sqrt(steps)
-        jitter, up, down = rng.standard_normal((3, steps))
-        wild = np.ones(steps)
-        for one in bent:
-            path = shocks.bend_path(path, one, minutes, vol, self.seed)
-            if one.kind == "volatility":
-                wild[shocks.inside(one, minutes)] = one.size
-        levels = np.maximum(np.rint(np.exp(path) * inst.price_scale), 2).astype(np.int64)
-        last_active = np.maximum.accumulate(np.where(active, np.arange(1, steps + 1), 0))
-        close = levels[last_active]
-        before = np.concatenate((levels[:1], close[:-1]))
-        tick_vol = before * vol * wild
-        opened = np.where(
-            active, np.maximum(before + np.rint(jitter * tick_vol * 0.08).astype(np.int64), 1), before
-        )
-        high = np.maximum(opened, close) + np.where(active, np.abs(up) * tick_vol * 0.6, 0).astype(np.int64)
-        low = np.minimum(opened, close) - np.where(active, np.abs(down) * tick_vol * 0.6, 0).astype(np.int64)
-        return np.stack((opened, high, np.maximum(low, 1), close), axis=1)
+        return draw(self._walk, inst, day, self.injected)
 
 
 def _from_kraken(pair: str) -> str:
@@ -257,84 +147,6 @@ def _from_kraken(pair: str) -> str:
 def _days(start_s: float, end_s: float) -> range:
     first, last = max(int(start_s // DAY_S), OPENING_DAY), int(-(-end_s // DAY_S))
     return range(first, min(last, LAST_DAY - 1))
-
-
-def _prints_a_day(inst: Instrument, minutes: int) -> int:
-    return inst.prints * minutes
-
-
-def _active(rng: np.random.Generator, inst: Instrument, minutes: Ints, bent: list[Shock]) -> Floats:
-    """True where the minute trades; the day's last one always does, so that closes and ids meet at midnight."""
-    active = rng.random(len(minutes)) >= inst.quiet
-    for one in bent:
-        if one.kind == "frozen":
-            active[shocks.inside(one, minutes)] = False
-    active[-1] = True
-    return active
-
-
-def _counts(
-    rng: np.random.Generator, inst: Instrument, minutes: Ints, active: Floats, day: int
-) -> tuple[Ints, Ints, tuple[Ints, Ints]]:
-    """Prints and fills of each minute with their first ids.
-
-    Both have the same sum every day, so ids are contiguous over all days without counting them; a silent
-    minute leaves its share to the next one that trades, so a shock moves no id before it.
-    """
-    steps = len(minutes)
-    per_day = _prints_a_day(inst, steps)
-    weight = volume_profile(inst.kind, steps) * np.exp(_VOLUME_SIGMA * rng.standard_normal(steps))
-    share = np.cumsum(weight) / weight.sum()
-    share[-1] = 1.0
-    prints_so_far = np.arange(1, steps + 1) + np.floor((per_day - steps) * share).astype(np.int64)
-    fills_so_far = prints_so_far + np.floor(per_day * share).astype(np.int64)
-    first_day = day - FIRST_DAY
-
-    def counted(so_far: Ints, a_day: int) -> tuple[Ints, Ints]:
-        reached = np.maximum.accumulate(np.where(active, so_far, 0))
-        before = np.concatenate(([0], reached[:-1]))
-        return reached - before, before + first_day * a_day
-
-    count, first_print = counted(prints_so_far, per_day)
-    fills, first_fill = counted(fills_so_far, 2 * per_day)
-    return count, fills, (first_print, first_fill)
-
-
-def _simplified(ticks: Ints, count: Ints) -> Ints:
-    """Bars with fewer than four prints cannot touch four prices: one print is flat, two are a line."""
-    o, h, low, c = ticks.T.copy()
-    single = count == 1
-    o[single] = c[single]
-    h = np.where(count < 4, np.maximum(o, c), h)
-    low = np.where(count < 3, np.minimum(o, c), low)
-    return np.stack((o, h, low, c), axis=1)
-
-
-def _blocks(
-    rng: np.random.Generator, inst: Instrument, minutes: Ints, count: Ints, fills: Ints, bent: list[Shock]
-) -> tuple[Ints, np.ndarray]:
-    """Lots per block (minutes x 6) and whether open and close were bought."""
-    steps = len(minutes)
-    level = inst.minute_volume * np.exp(_DAY_SIGMA * rng.standard_normal())
-    noise = np.exp(_VOLUME_SIGMA * rng.standard_normal(steps))
-    volume = level * volume_profile(inst.kind, steps) * noise
-    for one in bent:
-        volume[shocks.inside(one, minutes)] *= shocks.volume_factor(one)
-    lots = np.maximum(np.rint(volume * inst.lot_scale).astype(np.int64), _LEAST_LOTS_A_FILL * fills)
-    lots[count == 0] = 0
-    ends = np.maximum((lots[:, None] * rng.uniform(0.01, 0.05, (steps, 4))).astype(np.int64), 1)
-    blocks = np.zeros((steps, 6), np.int64)
-    blocks[:, prints.OPEN] = np.where(count >= 2, ends[:, 0], 0)
-    blocks[:, prints.LOW] = np.where(count >= 3, ends[:, 1], 0)
-    blocks[:, prints.HIGH] = np.where(count >= 4, ends[:, 2], 0)
-    blocks[:, prints.CLOSE] = np.where(count >= 6, ends[:, 3], 0)
-    rest = lots - blocks.sum(axis=1)
-    bought = np.where(count >= 6, (rest * rng.uniform(0.35, 0.65, steps)).astype(np.int64), 0)
-    blocks[:, prints.BOUGHT] = bought
-    blocks[:, prints.SOLD] = np.where(count >= 6, rest - bought, 0)
-    blocks[:, prints.CLOSE] += np.where(count < 6, rest, 0)
-    # Surplus prints of a bar without a middle are split off the open: it needs a lot for each.
-    return blocks, rng.random((steps, 2)) < 0.5
 
 
 def _flat(before: Bars, minute_s: int) -> Bars:

@@ -168,7 +168,7 @@ class Book:
 
 
 def revised_values(bars: Bars, factors: dict[str, float], values: dict[str, float]) -> dict[str, float]:
-    """A bar's columns multiplied by `factors`, then set to `values`, with high and low made to hold the rest."""
+    """A bar's columns times `factors`, then set to `values`, with high and low made to hold the rest."""
     row = next(bars.rows())
     row |= {name: row[name] * factor for name, factor in factors.items()}
     row |= values

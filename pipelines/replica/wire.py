@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Served:
-    """The bars of one series that a reply holds, and how to write the reply with other rows in their place."""
+    """The bars of one series in a reply, and how to write the reply with other rows in their place."""
 
     symbol: str
     bars: Bars

@@ -78,7 +78,8 @@ def _window(params: dict[str, str], now: float) -> tuple[int, float, float]:
         raise ValueError("invalid start or end") from None
     if (end - start) / width > MOST:
         raise ValueError(
-            f"granularity too small for the requested time range. Count of aggregations requested exceeds {MOST}"
+            "granularity too small for the requested time range. "
+            f"Count of aggregations requested exceeds {MOST}"
         )
     return width, start, end
 
