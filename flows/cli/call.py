@@ -39,8 +39,10 @@ class Call:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings in force; raises ConfigError with all problems."""
-        return load(self.config)
+        """The settings in force, whose log level counts from now on; raises ConfigError with all problems."""
+        settings = load(self.config)
+        logs.set_up(self.log_level or settings.log_level, settings.log_format)
+        return settings
 
     def set_up_logs(self) -> None:
         """Logging by --log-level and the environment; the file's word counts once the settings are read."""

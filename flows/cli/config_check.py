@@ -71,8 +71,6 @@ def missing_secrets(settings: Settings) -> Iterator[str]:
 
 def summary(settings: Settings) -> str:
     """One line that says what the configuration amounts to."""
-    sources = (
-        ", ".join(f"{source.name} ({len(source.symbols)})" for source in settings.sources) or "no source"
-    )
+    sources = ", ".join(f"{source.name} ({len(source.symbols)})" for source in settings.sources)
     where = settings.path or "no file, defaults"
     return f"ok: {where}: {sources or 'no source'}; {len(settings.rules)} rules, {len(settings.channels)} channels"

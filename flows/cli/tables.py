@@ -24,7 +24,7 @@ def show(call: Call, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], 
         return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        is_number = any(isinstance(row.get(column), int | float) for row in listed)
+        is_number = any(type(row.get(column)) in (int, float) for row in listed)
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in listed:
         table.add_row(*(Text(spelt(row.get(column))) for column in columns))

@@ -6,10 +6,12 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from flows import logs
+from flows.cli.call import Call
 from pipelines.secrets import Secret
 
 
@@ -58,3 +60,16 @@ def test_a_secret_that_was_fetched_never_reaches_the_log() -> None:
         logging.getLogger("x").exception("post to %s failed", value, extra={"url": value})
     assert "T0PSECRET" not in out.getvalue()
     assert json.loads(out.getvalue())["event"] == "post to *** failed"
+
+
+@pytest.mark.capability("OPS-04")
+def test_the_file_sets_the_level_and_the_option_beats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOG_LEVEL", "TAPEWATCH_LOG_LEVEL", "TAPEWATCH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "mine.toml").write_text('log_level = "error"\n')
+    assert Call(config=tmp_path / "mine.toml").settings.log_level == "error"
+    assert logging.getLogger().level == logging.ERROR
+    assert Call(config=tmp_path / "mine.toml", log_level="debug").settings
+    assert logging.getLogger().level == logging.DEBUG
