@@ -106,7 +106,7 @@ class ReplicaApp:
         await self._wait(struck)
         now = self.clock.now() + self.faults.skew(venue.name, market_now)
         refusal = next((one for one in struck if one.kind in ("status", "outage", "html")), None)
-        reply = _refusal(refusal) if refusal else venue.answer(request, now)
+        reply = _refusal(refusal, venue.name) if refusal else venue.answer(request, now)
         whole = self._spoil(reply, [one for one in struck if one.kind in ROWS])
         broken = next((one for one in struck if one.kind in ("malformed", "truncated", "cut")), None)
         traffic.by_status[reply.status] += 1
@@ -182,7 +182,7 @@ def _nowhere(request: Request) -> Reply:
     return reply_json({"error": f"no venue of the replica answers {request.path}"}, 404)
 
 
-def _refusal(fault: Fault) -> Reply:
+def _refusal(fault: Fault, venue: str) -> Reply:
     if fault.kind == "html":
         return Reply(int(fault.params.get("status", 503)), HTML, content_type=b"text/html; charset=UTF-8")
     status = int(fault.params.get("status", 503))
@@ -191,7 +191,7 @@ def _refusal(fault: Fault) -> Reply:
         headers = [(b"retry-after", str(fault.params.get("retry_after", 1)).encode())]
     if "body" in fault.params:
         return Reply(status, str(fault.params["body"]).encode(), headers)
-    if status == 429 and fault.venue == "yahoo":
+    if status == 429 and venue == "yahoo":
         return Reply(status, b"Too Many Requests\r\n", headers, b"text/plain")
     code, message = {
         418: (-1003, "Way too much request weight used; IP banned."),

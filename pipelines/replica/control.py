@@ -69,7 +69,7 @@ class Control:
             if fault.kind == "revise":
                 self._revise(fault, now)
             elif fault.kind == "shock":
-                self._shock(fault)
+                self._shock(fault, now)
 
     def clock_now(self) -> dict[str, Any]:
         now = self.clock.now()
@@ -164,12 +164,12 @@ class Control:
             values = revised_values(bars, factors, fault.params.get("set", {}))
             self.book.revise(inst, Revision(int(bars.ts[0]), now, values))
 
-    def _shock(self, fault: Fault) -> None:
+    def _shock(self, fault: Fault, now: float) -> None:
         """`shock`: volume, jump, volatility or frozen; begins with the first minute not yet begun."""
         kind = fault.params.get("shock", "volume")
         if kind not in shocks.KINDS:
             raise ReplicaError(f"unknown shock {kind!r}; one of {', '.join(shocks.KINDS)}")
-        start = int(-(-fault.at // MINUTE_S)) * MINUTE_S
+        start = int(-(-max(fault.at, now) // MINUTE_S)) * MINUTE_S
         for inst in self._everywhere(fault):
             rng = generator(fault.id, "injected", inst.symbol, start)
             usual = shocks.shock(rng, inst.symbol, kind, start, str(fault.params.get("label", kind)))

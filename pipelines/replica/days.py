@@ -127,8 +127,7 @@ def _active(rng: np.random.Generator, inst: Instrument, minutes: Ints, bent: lis
     """True where the minute trades; the day's last one always does: closes and ids meet at midnight."""
     active = rng.random(len(minutes)) >= inst.quiet
     for one in bent:
-        if one.kind == "frozen":
-            active[shocks.inside(one, minutes)] = False
+        active[shocks.inside(one, minutes)] = one.kind != "frozen"
     active[-1] = True
     return active
 

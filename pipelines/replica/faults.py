@@ -48,7 +48,6 @@ ROWS = {
 TAPE = {
     "revise": {"ts", "factor", "set"},
     "shock": {"shock", "minutes", "size", "label"},
-    "half_day": {"day"},
 }
 CLOCK = {"clock_skew": {"seconds"}}
 KINDS = TRANSPORT | ROWS | TAPE | CLOCK

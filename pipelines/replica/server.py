@@ -25,6 +25,7 @@ from pipelines.replica.recorded import RecordedMarket
 from pipelines.replica.tape import SimulatedMarket
 from pipelines.replica.truth import Book, Market
 from pipelines.replica.venues.binance import Binance
+from pipelines.replica.venues.binance_futures import BinanceFutures
 from pipelines.replica.venues.coinbase import Coinbase
 from pipelines.replica.venues.kraken import Kraken
 from pipelines.replica.venues.yahoo import Yahoo
@@ -80,6 +81,7 @@ def assemble(
     faults = Faults(config.seed)
     venues: list[Venue] = [
         Binance(book, limit or WeightLimit(config.weight_limit)),
+        BinanceFutures(book),
         Yahoo(book),
         Coinbase(book),
         Kraken(book),

@@ -67,6 +67,11 @@ class Endpoint:
     answer: Callable[[Call], Reply]
 
 
+def flat(weight: int) -> Callable[[dict[str, str]], int]:
+    """The same weight whatever is asked."""
+    return lambda params: weight
+
+
 class Binance:
     """The spot dialect on `/api/v3`."""
 
@@ -81,9 +86,6 @@ class Binance:
         self.endpoints = self._endpoints()
 
     def _endpoints(self) -> dict[str, Endpoint]:
-        def flat(weight: int) -> Callable[[dict[str, str]], int]:
-            return lambda params: weight
-
         def by_symbol(one: int, many: int) -> Callable[[dict[str, str]], int]:
             return lambda params: one if "symbol" in params else many
 

@@ -68,7 +68,7 @@ def trade_page(
     limit: int,
     now: float,
 ) -> Trades:
-    """Up to `limit` trades: from an id or a time on the oldest, otherwise the newest up to `end`, inclusive."""
+    """Up to `limit` trades: from an id or a time on the oldest, else the newest up to `end`, inclusive."""
     first, last = book.market.span(inst)
     stop = min(now, last + 60, now if end is None else end)
     if from_id is None and start is None:

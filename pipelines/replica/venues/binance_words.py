@@ -92,7 +92,8 @@ def symbol_list(text: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RefusalError(
             -1100,
-            "Illegal characters found in parameter 'symbols'; legal range is '^\\[(\"[A-Z0-9-_.]{1,20}\")...\\]$'.",
+            "Illegal characters found in parameter 'symbols'; "
+            "legal range is '^\\[(\"[A-Z0-9-_.]{1,20}\")...\\]$'.",
         )
     if len(set(names)) < len(names):
         raise RefusalError(-1151, "Symbol is present multiple times in the list.")
