@@ -137,6 +137,7 @@ def _header(reply: Reply, of: int) -> dict[str, Any]:
         "latency_ms": reply.latency_ms,
         "server_time": reply.server_time and reply.server_time.isoformat(),
         "retry_after_s": reply.retry_after_s,
+        "since": reply.since and reply.since.isoformat(),
         "of": of,
         "length": len(reply.body),
     }
@@ -157,7 +158,6 @@ def _decode(content: bytes) -> list[Reply]:
 
 
 def _reply(header: dict[str, Any], body: bytes) -> Reply:
-    server_time = header["server_time"]
     return Reply(
         source=header["source"],
         symbol=header["symbol"],
@@ -167,9 +167,14 @@ def _reply(header: dict[str, Any], body: bytes) -> Reply:
         body=body,
         received_at=datetime.fromisoformat(header["received_at"]),
         latency_ms=header["latency_ms"],
-        server_time=datetime.fromisoformat(server_time) if server_time else None,
+        server_time=_time(header["server_time"]),
         retry_after_s=header["retry_after_s"],
+        since=_time(header["since"]),
     )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _make_folders(folder: Path) -> None:

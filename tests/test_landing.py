@@ -61,6 +61,7 @@ times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.ju
 replies = st.builds(
     Reply, headers, headers, headers, st.dictionaries(headers, headers, max_size=3), st.integers(100, 599),
     st.binary(max_size=200), times, st.floats(0, 1e6), st.none() | times, st.none() | st.floats(0, 1e6),
+    st.none() | times,
 )  # fmt: skip
 
 

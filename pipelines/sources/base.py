@@ -88,6 +88,8 @@ class Reply:
     server_time: datetime | None = None
     """The venue's own clock by the `Date` header, whole seconds."""
     retry_after_s: float | None = None
+    since: datetime | None = None
+    """Rows before it were asked for only because the venue needs it, and are not wanted."""
 
     @property
     def ok(self) -> bool:

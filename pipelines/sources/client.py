@@ -41,16 +41,17 @@ class VenueClient:
         self.budget = WeightBudget(options.weight_limit or venue.weight_limit, options.weight_share)
         self.breaker = Breaker()
 
-    def get_all(self, calls: Sequence[Call]) -> FetchResult:
+    def get_all(self, calls: Sequence[Call], total_s: float | None = None) -> FetchResult:
         """A reply or a failure for each call, in their order; never raises for what the venue does.
 
-        Takes at most `total_s` seconds; calls not made by then fail with `time_budget`.
+        Takes at most `total_s` seconds, by default the options'; calls not made by then fail with
+        `time_budget`.
         """
         breaker = self._load_breaker()
         state = breaker.state(self.clock())
         if state == "open":
             return FetchResult([], [self._not_asked(call, breaker) for call in calls])
-        round_ = _Round(self, calls)
+        round_ = _Round(self, calls, self.options.total_s if total_s is None else total_s)
         asyncio.run(round_.run(probe_first=state == "half-open"))
         self._remember(breaker, round_)
         return round_.result()
@@ -83,8 +84,9 @@ class VenueClient:
 class _Round:
     """One `get_all` under way."""
 
-    def __init__(self, client: VenueClient, calls: Sequence[Call]) -> None:
+    def __init__(self, client: VenueClient, calls: Sequence[Call], total_s: float) -> None:
         self.client = client
+        self.total_s = total_s
         self.calls = calls
         self.outcomes: list[Reply | Failure | None] = [None] * len(calls)
         self.waiting = deque(range(len(calls)))
@@ -95,10 +97,9 @@ class _Round:
     async def run(self, probe_first: bool) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(_Impatient())
-        total_s = self.client.options.total_s
-        self.deadline = loop.time() + total_s
+        self.deadline = loop.time() + self.total_s
         with suppress(TimeoutError):
-            async with asyncio.timeout(total_s + 1):
+            async with asyncio.timeout(self.total_s + 1):
                 if probe_first:
                     await self._work(limit=1)
                     self.probe_failed = not any(_is_answer(outcome) for outcome in self.outcomes)
@@ -213,7 +214,7 @@ class _Round:
         return Failure(
             call.symbol,
             "time_budget",
-            f"{who}: no time left of the {self.client.options.total_s:g} s for a fetch",
+            f"{who}: no time left of the {self.total_s:g} s for a fetch",
         )
 
     def _remaining(self) -> float:

@@ -32,12 +32,13 @@ class Venue:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One GET: `symbol` is whom it is for, `weight` what the venue charges for it."""
+    """One GET: `symbol` is whom it is for, `weight` what the venue charges; `since` as in `Reply`."""
 
     symbol: str
     path: str
     params: Mapping[str, str]
     weight: int = 1
+    since: datetime | None = None
 
 
 def connect(
@@ -68,6 +69,7 @@ def read_reply(venue: Venue, call: Call, response: httpx.Response, latency_ms: f
         latency_ms=latency_ms,
         server_time=server_time,
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), server_time or now),
+        since=call.since,
     )
 
 

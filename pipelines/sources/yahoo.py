@@ -6,12 +6,15 @@ pause of all symbols at the first 429. The other of its two hosts is tried when 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlsplit
 
 import httpx
 import orjson
+import polars as pl
 
 from pipelines.market import MINUTE, epoch_ms, utc
 from pipelines.sources.base import (
@@ -38,6 +41,8 @@ BROWSER = (
 OVERLAP = 2 * MINUTE
 """Asked for before `since`: the first row of every reply comes without its volume."""
 LONGEST = timedelta(days=7) - OVERLAP
+LAST_SESSION = timedelta(days=5)
+"""Reaches the session before any open, over long weekends too."""
 KEPT = timedelta(days=30) - timedelta(hours=1)
 """Yahoo has minutes of the last 30 days; a margin for the way there."""
 
@@ -90,12 +95,20 @@ class Yahoo:
         return requests
 
     def fetch(self, requests: Sequence[BarRequest]) -> FetchResult:
-        """Replies oldest request first: whoever is behind most is asked before the time is used up."""
+        """Replies oldest request first: whoever is behind most is asked before the time is used up.
+
+        Where a session's first minute came without its volume, a reply from the session before follows.
+        """
+        started = time.monotonic()
         parts = [
             part for request in requests for part in self.plan(request.symbol, request.since, request.until)
         ]
         parts.sort(key=lambda part: part.since)
-        return self.client.get_all([chart_call(part) for part in parts])
+        replies, failures = self.client.get_all([chart_call(part) for part in parts])
+        left_s = self.client.options.total_s - (time.monotonic() - started)
+        if (openings := opening_calls(replies)) and left_s > 0:
+            replies += [reply for reply in self.client.get_all(openings, left_s).replies if reply.ok]
+        return FetchResult(replies, failures)
 
     def parse(self, replies: Sequence[Reply], market_now: datetime) -> Parsed:
         return charts_to_bars(replies, market_now)
@@ -122,7 +135,21 @@ def chart_call(request: BarRequest) -> Call:
         "period2": str(epoch_ms(request.until) // 1000),
         "includePrePost": "true",
     }
-    return Call(request.symbol, _path(request.symbol), params)
+    return Call(request.symbol, _path(request.symbol), params, since=request.since)
+
+
+def opening_calls(replies: Sequence[Reply]) -> list[Call]:
+    """For each first minute of a session without its volume, that minute again, from the session before on.
+
+    Needed where nothing is traded before the bell; with the minutes before it Yahoo says the volume.
+    """
+    bars = charts_to_bars(replies, datetime.max.replace(tzinfo=UTC)).bars
+    calls = []
+    for symbol, ts in bars.filter(pl.col("volume").is_null()).select("symbol", "ts").rows():
+        opening = BarRequest(symbol, ts, ts + MINUTE)
+        deep = chart_call(BarRequest(symbol, opening.since - LAST_SESSION, opening.until))
+        calls.append(replace(deep, since=opening.since))
+    return calls
 
 
 def _daily_call(symbol: str) -> Call:

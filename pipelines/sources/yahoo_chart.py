@@ -8,7 +8,8 @@
 Left out without a word, because they are no bars: rows with nulls (no data yet; a later fetch brings them),
 the live tail (a last trade off the minute or at the session's end), rows outside the regular session or
 past the end asked for, and a first row of volume 0, which Yahoo sends for any first minute. Where that
-first minute opens the session no earlier request can bring its volume: it is kept with volume null.
+first minute opens a session that the request began before, it is kept with volume null: only a request
+from the session before brings its volume.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class Chart(NamedTuple):
     ts: list[int]
     columns: dict[str, list[float | None]]
     sessions: list[tuple[int, int]]
-    asked: tuple[int, int]
+    begins: int
+    """First second asked for; FAR if not known."""
+    wanted: tuple[int, int]
+    """Half-open seconds of the rows that are wanted."""
 
 
 def charts_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
@@ -111,15 +115,17 @@ def _rows(reply: Reply, result: dict[str, Any], rejects: Rejects) -> Chart:
     if sent and asked and sent != asked:
         raise ValueError(f"asked for {asked} bars, got {sent}")
     if not ts and not any(quote.get(field) for field in FIELDS):
-        return Chart(reply, [], {field: [] for field in FIELDS}, [], (0, FAR))
+        return Chart(reply, [], {field: [] for field in FIELDS}, [], FAR, (0, FAR))
     columns = {field: quote[field] for field in FIELDS}
     if any(len(column) != len(ts) for column in columns.values()):
         lengths = ", ".join(f"{len(column)} {field}" for field, column in columns.items())
         raise ValueError(f"{len(ts)} timestamps but {lengths}")
     if not _is_clean(ts, columns):
         ts, columns = _good_rows(reply, ts, columns, rejects)
-    start, end = int(reply.params.get("period1", FAR)), int(reply.params.get("period2", FAR))
-    return Chart(reply, ts, columns, _sessions(meta), (start, end))
+    begins = int(reply.params.get("period1", FAR))
+    since = int(reply.since.timestamp()) if reply.since else 0
+    wanted = (since, int(reply.params.get("period2", FAR)))
+    return Chart(reply, ts, columns, _sessions(meta), begins, wanted)
 
 
 def _sessions(meta: dict[str, Any]) -> list[tuple[int, int]]:
@@ -166,8 +172,8 @@ def _bars(charts: Sequence[Chart], market_now: datetime) -> pl.DataFrame:
     owner = np.repeat(np.arange(len(charts)), [len(chart.ts) for chart in charts])
     values = {name: _floats(chain.from_iterable(chart.columns[name] for chart in charts)) for name in FIELDS}
     opened, inside = _session_opens(charts, owner, ts)
-    ends = np.array([chart.asked[1] for chart in charts], np.int64)
-    is_bar = inside & (ts % 60 == 0) & (ts < ends[owner])
+    since, until = np.array([chart.wanted for chart in charts], np.int64).reshape(-1, 2).T
+    is_bar = inside & (ts % 60 == 0) & (ts >= since[owner]) & (ts < until[owner])
     for column in values.values():
         is_bar &= ~np.isnan(column)
     _distrust_first_volumes(charts, owner, opened, values["volume"], is_bar)
@@ -183,7 +189,7 @@ def _distrust_first_volumes(
     """First rows of volume 0 are no bars; where the reply begins before the session, only without volume."""
     firsts = np.flatnonzero(np.diff(owner, prepend=-1))
     untrusted = firsts[volume[firsts] == 0]
-    begins = np.array([chart.asked[0] for chart in charts], np.int64)[owner[untrusted]]
+    begins = np.array([chart.begins for chart in charts], np.int64)[owner[untrusted]]
     is_bar[untrusted[begins >= opened[untrusted]]] = False
     volume[untrusted] = np.nan
 

@@ -82,6 +82,25 @@ def test_yahoo_is_asked_from_a_little_earlier_and_with_the_hours_before_the_open
     }
 
 
+def test_the_bells_volume_is_asked_for_from_the_session_before():
+    friday = OPEN_S - 3 * 86_400
+    sessions = ((friday, friday + 390 * 60), (OPEN_S, OPEN_S + 390 * 60))
+
+    def venue(request: httpx.Request, _: int) -> httpx.Response:
+        if int(request.url.params["period1"]) > friday:
+            return httpx.Response(200, json=chart([(0, 2.0, 0), (60, 2.5, 6)], sessions))
+        return httpx.Response(
+            200, json=chart([(-3 * 86_400, 1.0, 0), (-3 * 86_400 + 60, 1.0, 4), (0, 2.0, 5)], sessions)
+        )
+
+    network = Network(venue)
+    source = Yahoo(transport=network.transport)
+    bars = source.parse(source.fetch([request("AAPL")]).replies, LATER).bars
+    assert bars.select("ts", "close", "volume").rows() == [(minute(0), 2.0, 5.0), (minute(1), 2.5, 6.0)]
+    assert len(network.requests) == 2
+    assert network.requests[1].url.params["period2"] == str(OPEN_S + 60)
+
+
 def test_yahoo_has_weeks_of_minutes_and_thirty_days_of_them():
     until = OPEN
     pages = Yahoo().plan("AAPL", until - timedelta(days=60), until, now=until)
