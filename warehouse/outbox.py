@@ -17,6 +17,8 @@ from typing import Any, Literal
 import duckdb
 
 State = Literal["queued", "sending", "sent", "dead"]
+Spoken = tuple[datetime, dict[str, str]]
+"""When a group's last message was made (its facts' `at`), and the state each alert was last told in."""
 
 LEASE = timedelta(minutes=5)
 
@@ -139,18 +141,32 @@ def resend(con: duckdb.DuckDBPyConnection, identity: str, now: datetime, run_id:
     return bool(rows)
 
 
-def told(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[datetime, dict[str, str]]]:
-    """For each group of alerts: the `at` of its last message and the state each alert was told in."""
+def told(con: duckdb.DuckDBPyConnection) -> dict[str, Spoken]:
+    """Group of alerts -> what it was last told, whatever the channel."""
+    return _spoken((key, facts) for _, key, facts in _alert_messages(con))
+
+
+def told_by_channel(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Spoken]]:
+    """channel -> group of alerts -> what it was last told there."""
+    rows = _alert_messages(con)
+    return {name: _spoken((key, facts) for channel, key, facts in rows if channel == name)
+            for name in {channel for channel, _, _ in rows}}  # fmt: skip
+
+
+def _alert_messages(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, dict[str, Any]]]:
     query = """
-        SELECT DISTINCT group_key, facts FROM ops.outbox
+        SELECT DISTINCT channel, group_key, facts FROM ops.outbox
         WHERE facts IS NOT NULL AND json_extract_string(facts, '$.kind') = 'alert'
     """
-    told: dict[str, tuple[datetime, dict[str, str]]] = {}
-    spoken = [(key, json.loads(facts)) for key, facts in con.execute(query).fetchall()]
-    for key, facts in sorted(spoken, key=lambda item: str(item[1]["at"])):
-        _, states = told.get(key, (None, {}))
-        told[key] = datetime.fromisoformat(facts["at"]), {**states, **facts["states"]}
-    return told
+    return [(channel, key, json.loads(facts)) for channel, key, facts in con.execute(query).fetchall()]
+
+
+def _spoken(rows: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Spoken]:
+    found: dict[str, Spoken] = {}
+    for key, facts in sorted(rows, key=lambda row: str(row[1]["at"])):
+        _, states = found.get(key, (None, {}))
+        found[key] = datetime.fromisoformat(facts["at"]), {**states, **facts["states"]}
+    return found
 
 
 def _entries(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> list[Entry]:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from pipelines.alerts.grammar import Columns, Kind
+from pipelines.alerts.expression import Columns, Kind
 
 Subject = Literal["series", "pair", "feed"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.alerts.grammar import (
+from pipelines.alerts.expression import (
     Absolute,
     Arithmetic,
     Both,
@@ -27,6 +27,7 @@ from pipelines.alerts.grammar import (
     Not,
     Number,
     kind_of,
+    names_in,
 )
 
 Row = Mapping[str, Any]
@@ -108,9 +109,11 @@ def _finite(value: float | None) -> float | None:
 
 def vectorised(node: Expression) -> pl.Expr:
     """The same condition or number for every row of a frame: null is unknown."""
+    if not names_in(node):
+        # What no column decides is worked out here: polars would not spread a computed constant over the rows.
+        is_truth = kind_of(node) == "truth"
+        return pl.lit(truth(node, {}), pl.Boolean) if is_truth else pl.lit(number(node, {}), pl.Float64)
     match node:
-        case Number(value=value):
-            return pl.lit(value)
         case Column(name=name, kind="truth"):
             return pl.col(name).cast(pl.Boolean)
         case Column(name=name):

@@ -12,13 +12,26 @@ column raises RuleSyntaxError, which shows the place.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
-Kind = Literal["number", "truth"]
-Columns = Mapping[str, Kind]
+from pipelines.alerts.expression import (
+    Absolute,
+    Arithmetic,
+    Both,
+    Column,
+    Columns,
+    Compare,
+    Either,
+    Expression,
+    IsNull,
+    Kind,
+    Negative,
+    Not,
+    Number,
+    kind_of,
+    names_in,
+)
 
 LONGEST = 1000
 DEEPEST = 40
@@ -33,65 +46,6 @@ class RuleSyntaxError(ValueError):
         self.text = text
         self.position = position
 
-
-@dataclass(frozen=True)
-class Number:
-    value: float
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    kind: Kind
-
-
-@dataclass(frozen=True)
-class Negative:
-    inner: Expression
-
-
-@dataclass(frozen=True)
-class Absolute:
-    inner: Expression
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    operator: str
-    left: Expression
-    right: Expression
-
-
-@dataclass(frozen=True)
-class Compare:
-    operator: str
-    left: Expression
-    right: Expression
-
-
-@dataclass(frozen=True)
-class IsNull:
-    inner: Expression
-
-
-@dataclass(frozen=True)
-class Not:
-    inner: Expression
-
-
-@dataclass(frozen=True)
-class Both:
-    left: Expression
-    right: Expression
-
-
-@dataclass(frozen=True)
-class Either:
-    left: Expression
-    right: Expression
-
-
-Expression = Number | Column | Negative | Absolute | Arithmetic | Compare | IsNull | Not | Both | Either
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
@@ -134,21 +88,6 @@ def parse(text: str, columns: Columns) -> Expression:
     if not names_in(whole):
         raise RuleSyntaxError("the rule names no column, so it would always say the same", text, 0)
     return whole
-
-
-def kind_of(node: Expression) -> Kind:
-    """Whether a node gives a number or a truth."""
-    if isinstance(node, Column):
-        return node.kind
-    return "number" if isinstance(node, Number | Negative | Absolute | Arithmetic) else "truth"
-
-
-def names_in(node: Expression) -> list[str]:
-    """The columns a node reads, in the order they are written, each once."""
-    if isinstance(node, Column):
-        return [node.name]
-    inner = [getattr(node, part) for part in ("inner", "left", "right") if hasattr(node, part)]
-    return list(dict.fromkeys(name for part in inner for name in names_in(part)))
 
 
 def _tokens(text: str) -> list[Token]:

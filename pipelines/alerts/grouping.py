@@ -30,6 +30,7 @@ Occasion = Literal["news", "repeat", "escalation"]
 class Route:
     """Which alerts go to which channels at once; no channels = all but `file`.
 
+    send_resolved: whether the end of an alert is told too.
     escalate_after: an alert that fires so long without acknowledgement goes to `escalate_to` once.
     """
 
@@ -37,6 +38,7 @@ class Route:
     severities: tuple[Severity, ...] = ("critical", "high")
     cooldown: timedelta = COOLDOWN
     repeat_after: timedelta = REPEAT_AFTER
+    send_resolved: bool = True
     escalate_after: timedelta | None = None
     escalate_to: tuple[str, ...] = ()
 
@@ -120,8 +122,13 @@ def notices(
     return found
 
 
+def at_least(severity: Severity) -> tuple[Severity, ...]:
+    """The severities from the gravest down to this one."""
+    return SEVERITIES[: SEVERITIES.index(severity) + 1]
+
+
 def messages(
-    notices: Iterable[Notice], channels: Iterable[str], simulated: bool = False
+    found: Iterable[Notice], channels: Iterable[str], simulated: bool = False
 ) -> list[dict[str, Any]]:
     """The outbox rows of notices: one a channel, with an id that is the same however often it is made.
 
@@ -135,7 +142,7 @@ def messages(
             "group_key": notice.group_key,
             "facts": facts_of(notice) | {"simulated": simulated},
         }
-        for notice in notices
+        for notice in found
         for channel in (notice.channels or pushed)
     ]
 
@@ -195,7 +202,8 @@ def _is_news(alert: Alert, told: Told | None, route: Route) -> bool:
     said = told.states if told else {}
     if said.get(alert.id) == alert.state:
         return False
-    return alert.state == "firing" or alert.id in said or _fell_into_cooldown(alert, told, route)
+    was_told = alert.id in said and route.send_resolved
+    return alert.state == "firing" or was_told or _fell_into_cooldown(alert, told, route)
 
 
 def _fell_into_cooldown(alert: Alert, told: Told | None, route: Route) -> bool:

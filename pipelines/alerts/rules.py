@@ -14,7 +14,8 @@ from typing import Any, Literal, cast
 
 from pipelines.alerts.columns import COLUMNS, Subject
 from pipelines.alerts.evaluate import relaxed
-from pipelines.alerts.grammar import Columns, Expression, Not, RuleSyntaxError, names_in, parse
+from pipelines.alerts.expression import Columns, Expression, Not, names_in
+from pipelines.alerts.grammar import RuleSyntaxError, parse
 from pipelines.market import Interval, utc
 
 Severity = Literal["critical", "high", "medium", "info"]

@@ -156,7 +156,8 @@ class Channel(Protocol):
 
 def clipped(lines: Iterable[str], most: int, by: str = "\n") -> str:
     """As many whole lines as fit into `most` characters, and how many were left out."""
-    kept, rest = [], list(lines)
+    kept: list[str] = []
+    rest = list(lines)
     room = most - len("… 9999 more")
     while rest and len(by.join([*kept, rest[0]])) <= room:
         kept.append(rest.pop(0))

@@ -153,7 +153,7 @@ def _without_secrets(outcome: Outcome, secrets: list[str]) -> Outcome:
 
 @contextmanager
 def _quiet_wires(secrets: list[str]) -> Iterator[None]:
-    """While it lasts, the libraries on the wire log without the secrets: httpx logs every address it posts to."""
+    """While it lasts, the wire's libraries log without the secrets: httpx logs each address it posts to."""
     veil = _Veil(secrets)
     loggers = [logging.getLogger(name) for name in _WIRE_LOGS]
     for each in loggers:

@@ -19,9 +19,9 @@ TIMEOUT_S = 20
 
 @dataclass(frozen=True)
 class Email:
-    """host, port, security (starttls, tls, none), username, password, from, to (one address or a list).
+    """host, port, security (starttls, ssl, none), username, password, from, to (one address or a list).
 
-    Without `security` it is tls on port 465, none on a loopback host, else starttls.
+    Without `security` it is ssl on port 465, none on a loopback host, else starttls.
     """
 
     config: ChannelConfig
@@ -53,16 +53,16 @@ class Email:
         host, port = self.config.need("host"), int(self.config.get("port", "587"))
         security = self.config.get("security") or _usual_security(host, port)
         username = self.config.get("username")
-        if security not in ("starttls", "tls", "none"):
+        if security not in ("starttls", "ssl", "none"):
             raise ChannelError(
-                f"channel {self.config.name}: security = {security!r}; write starttls, tls or none"
+                f"channel {self.config.name}: security = {security!r}; write starttls, ssl or none"
             )
         if username and security == "none" and not _is_loopback(host):
             raise ChannelError(
-                f"channel {self.config.name}: will not send the password in clear; set security = starttls"
+                f"channel {self.config.name}: will not send the password in clear; set tls = starttls"
             )
         context = ssl.create_default_context()
-        if security == "tls":
+        if security == "ssl":
             server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context)
         else:
             server = smtplib.SMTP(host, port, timeout=TIMEOUT_S)
@@ -113,7 +113,7 @@ def _text(said: bytes | str) -> str:
 
 
 def _usual_security(host: str, port: int) -> str:
-    return "tls" if port == 465 else "none" if _is_loopback(host) else "starttls"
+    return "ssl" if port == 465 else "none" if _is_loopback(host) else "starttls"
 
 
 def _is_loopback(host: str) -> bool:

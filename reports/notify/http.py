@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from pipelines.market import utc
 from reports.notify.channel import Dead, Outcome, Retry, Sent
 
 TIMEOUT = httpx.Timeout(10.0)
@@ -45,8 +46,13 @@ def _retry_after(value: str | None, date: str | None) -> float | None:
     except ValueError:
         pass
     try:
-        until = parsedate_to_datetime(value)
-        since = parsedate_to_datetime(date) if date else datetime.now(UTC)
+        until = utc(parsedate_to_datetime(value))
+        since = utc(parsedate_to_datetime(date)) if date else datetime.now(UTC)
     except ValueError:
         return None
     return max(0.0, (until - since).total_seconds())
+
+
+def client(timeout_s: float = 10.0) -> httpx.Client:
+    """The client all posting channels share; a message waits no longer than `timeout_s` for its receiver."""
+    return httpx.Client(timeout=timeout_s, follow_redirects=False)

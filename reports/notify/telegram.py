@@ -17,7 +17,7 @@ API = "https://api.telegram.org"
 
 @dataclass(frozen=True)
 class Telegram:
-    """token of the bot, chat (an id or @name), api (another address of the bot API)."""
+    """token of the bot, chat (a number or @name), api (another address of the bot API)."""
 
     config: ChannelConfig
     client: httpx.Client

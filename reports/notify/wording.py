@@ -54,7 +54,7 @@ def number(value: float | None, digits: int = 4) -> str:
         return compact(value)
     size = math.floor(math.log10(abs(value)))
     if size < -9:
-        return f"{value:.{digits - 1}e}"
+        return f"{value:.{digits - 1}e}".replace("-", "−")
     decimals = max(0, digits - 1 - size)
     text = f"{value:,.{decimals}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text

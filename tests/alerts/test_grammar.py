@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines.alerts.evaluate import relaxed, truth, value_of, vectorised, watched, written
-from pipelines.alerts.grammar import (
-    LONGEST,
+from pipelines.alerts.expression import (
     Absolute,
     Arithmetic,
     Both,
@@ -23,10 +22,9 @@ from pipelines.alerts.grammar import (
     Negative,
     Not,
     Number,
-    RuleSyntaxError,
     names_in,
-    parse,
 )
+from pipelines.alerts.grammar import LONGEST, RuleSyntaxError, parse
 
 COLUMNS: dict[str, Kind] = {
     "a": "number",

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from pipelines.alerts.episodes import episodes
-from pipelines.alerts.grouping import Route, Silence, Told, messages, notices
+from pipelines.alerts.grouping import Route, Silence, Told, at_least, messages, notices
 from pipelines.alerts.judge import Labels
+from pipelines.alerts.outgoing import outgoing
 from pipelines.alerts.states import Alert
 from pipelines.market import naive
 from tests.alerts.conftest import NOON, minute
@@ -125,6 +126,32 @@ def test_a_notice_becomes_one_row_a_channel_with_a_stable_id():
     assert len({row["id"] for row in rows}) == 2
     assert rows[0]["facts"]["alerts"][0]["symbol"] == "BTCUSDT"
     assert messages([replace(notice, channels=("email",))], ["slack"])[0]["channel"] == "email"
+
+
+def test_each_channel_goes_by_its_own_route_and_is_told_apart():
+    routes = {
+        "slack": Route(),
+        "desk": Route(severities=at_least("medium"), send_resolved=False,
+                      escalate_after=timedelta(minutes=10), escalate_to=("boss",)),
+    }  # fmt: skip
+    told: dict = {}
+
+    def ask(alerts, at):
+        rows = outgoing(alerts, told, minute(at), routes)
+        for row in rows:
+            groups = told.setdefault(row["channel"], {})
+            _, before = groups.get(row["group_key"], (None, {}))
+            groups[row["group_key"]] = minute(at), before | row["facts"]["states"]
+        return [(row["channel"], row["group_key"]) for row in rows]
+
+    both = [alert("a"), alert("m", severity="medium")]
+    assert ask(both, 0) == [
+        ("slack", "binance|critical"), ("desk", "binance|critical"), ("desk", "binance|medium")
+    ]  # fmt: skip
+    assert ask(both, 10) == [("boss", "escalation|binance|critical"), ("boss", "escalation|binance|medium")]
+    over = [replace(one, state="resolved", resolved_at=minute(11), seen_at=minute(11)) for one in both]
+    assert ask(over, 11) == [("slack", "binance|critical")]
+    assert ask(over, 30) == []
 
 
 def anomaly(at, kind="volume", severity="medium", ratio=4.0, symbol="BTCUSDT", interval="1m"):

@@ -1,0 +1,163 @@
+"""The digest says what, how abnormal against what, since when; as text, as HTML and as a page."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from datetime import datetime
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from reports.digest import digest
+from reports.digest_facts import digest_facts
+from reports.notify.message import SIMULATED, Site
+from reports.notify.render import render
+from reports.notify.wording import number, spark
+from tests.alerts.conftest import NOON
+
+VOID = {"meta", "br", "img", "link", "hr"}
+
+
+class Reader(HTMLParser):
+    """The words a reader sees, the links, and whether every element is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open, self.words, self.links, self.tags = [], [], [], set()
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for name, value in attrs if name in ("href", "src")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.mark.capability("ALR-11")
+def test_both_alerts_and_every_episode_stand_in_one_digest(facts):
+    message = digest(facts, Site("https://tape.example"))
+    for said in (message.text, Reader(message.html).text):
+        assert said.count("BTCUSDT Price move 1m") + said.count("BTCUSDT          Price move 1m") == 1
+        assert "RESOLVED" in said
+        assert "after 34 min" in said
+        assert "412 vs 64.1 usual" in said
+        assert "6.4×" in said
+        assert "since 11:31" in said
+        assert "2 bars, worst 11:31, over since 12:01" in said
+        assert "z +3.42" in said
+        assert "half-life 22.4 bars" in said
+        assert "check close_jump on bars failed: 2 rows" in said
+        assert "2 runs, 1 failed (heal), median 3.2 s; 3,000 rows loaded." in said
+        assert "SOLUSDT" not in said
+    assert message.subject.startswith(f"[{SIMULATED}] Tapewatch: 4 abnormal (BTCUSDT, NVDA, TSLA and 1 more)")
+
+
+def test_made_up_data_says_so_and_real_data_does_not(facts):
+    assert SIMULATED in digest(facts).text
+    assert SIMULATED in Reader(digest(facts).html).text
+    real = digest(facts | {"simulated": False})
+    assert SIMULATED not in real.text + real.html + real.subject
+
+
+def test_links_lead_to_the_pages_or_there_are_none(facts):
+    links = Reader(digest(facts, Site("../")).html).links
+    assert "../symbols/binance-BTCUSDT.html" in links
+    assert "../pairs/binance-ETHUSDT~binance-BTCUSDT.html" in links
+    assert f"../alerts/{facts['alerts'][0]['id']}.html" in links
+    assert all(link.startswith("../") for link in links)
+    assert Reader(digest(facts).html).links == []
+
+
+def test_nothing_from_outside_becomes_markup_or_another_line(facts):
+    hostile = copy.deepcopy(facts)
+    hostile["episodes"][0]["symbol"] = '"><script>alert(1)</script>\r\nBcc: all@example.com'
+    hostile["checks"]["failed"][0]["observed"] = "<img src=x onerror=alert(1)>"
+    message = digest(hostile, Site("https://tape.example"))
+    page = Reader(message.html)
+    assert not {"script", "img"} & page.tags
+    assert "<script>alert(1)</script>" in page.text
+    assert not re.search(r"(?m)^Bcc:", message.text)
+    assert "\n" not in message.subject + "".join(message.lines)
+    assert all(re.match(r"https://tape\.example/[\w./~-]+$", link) for link in page.links)
+
+
+def test_the_page_asks_nobody_for_anything(facts):
+    page = digest(facts, Site("../")).html
+    assert not re.search(r"(?:src|href)=\"?(?:https?:)?//|url\(|@import", page)
+
+
+def test_a_quiet_hour_says_so(facts):
+    quiet = digest_facts(NOON, NOON.replace(hour=13), anomalies=pl.DataFrame(schema=ANOMALY))
+    message = digest(quiet)
+    assert message.subject == "Tapewatch: quiet since 12:00 UTC"
+    assert "Nothing: every series stayed within its usual range." in message.text
+    assert "No runs since the last digest." in Reader(message.html).text
+
+
+ANOMALY = {
+    "id": pl.String,
+    "source": pl.String,
+    "symbol": pl.String,
+    "kind": pl.String,
+    "ts": pl.Datetime("us"),
+}
+
+
+def test_facts_survive_json_as_the_outbox_keeps_them(facts):
+    assert digest(json.loads(json.dumps(facts))).html == digest(facts).html
+
+
+@pytest.mark.capability("ALR-09")
+def test_an_alert_message_says_how_many_were_held_back(alert_row):
+    message = render(alert_row["facts"] | {"suppressed": 2}, Site("https://tape.example/"))
+    assert message.subject == "2 CRITICAL alerts: BTCUSDT, ETHUSDT"
+    assert "2 of these fired in the cooldown" in message.text
+    assert message.link == "https://tape.example/alerts/index.html"
+    assert message.lines[0] == (
+        "CRITICAL BTCUSDT Price move 1m: +6.2 % (64,250 vs mean 60,499), since 12:01"
+    )  # fmt: skip
+
+
+def test_one_alert_is_its_own_subject(alert_row):
+    facts = alert_row["facts"] | {"alerts": alert_row["facts"]["alerts"][:1], "occasion": "repeat"}
+    assert render(facts, Site()).subject.startswith("Still firing: CRITICAL BTCUSDT Price move 1m: +6.2 %")
+
+
+def test_unknown_facts_are_refused():
+    with pytest.raises(ValueError, match="kind 'x'"):
+        render({"kind": "x"}, Site())
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(412.0, "412"), (64.1234, "64.12"), (0.000012345, "0.00001234"), (-2.6, "−2.6"), (64250.4, "64,250"),
+     (9_100_000, "9.1M"), (0, "0"), (None, "–"), (float("nan"), "–"), (99.999, "100"), (1e-12, "1.000e−12")],
+)  # fmt: skip
+def test_figures_are_short(value, said):
+    assert number(value) == said
+
+
+def test_a_sparkline_spans_its_values_and_leaves_holes():
+    assert spark([1, None, 2, 3]) == "▁ ▅█"
+    assert spark([5, 5]) == "▁▁"
+    assert spark([1]) == spark([]) == ""
+    assert len(spark(range(100))) == 24
+
+
+def test_the_facts_are_of_their_time(facts):
+    assert datetime.fromisoformat(facts["until"]).tzinfo is not None
