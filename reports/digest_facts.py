@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.alerts.episodes import episodes
-from pipelines.alerts.grouping import alert_facts
+from pipelines.alerts.grouping import alert_facts, message_id
 from pipelines.alerts.rules import SEVERITIES
 from pipelines.alerts.states import Alert
 from pipelines.market import Series, utc
@@ -67,6 +67,20 @@ def digest_facts(
         "sources": [_jsonable(row) for row in sources.iter_rows(named=True)] if sources is not None else [],
         "runs": _runs(runs),
     }
+
+
+def digest_rows(facts: Mapping[str, Any], channels: Iterable[str]) -> list[dict[str, Any]]:
+    """The digest as outbox rows, one a channel and always one for `file`; the same span gives the same ids."""
+    until = datetime.fromisoformat(facts["until"])
+    return [
+        {
+            "id": message_id("digest", name, until, {}),
+            "channel": name,
+            "group_key": "digest",
+            "facts": dict(facts),
+        }
+        for name in dict.fromkeys(["file", *channels])
+    ]
 
 
 def _stretched(pairs: pl.DataFrame | None) -> list[dict[str, Any]]:

@@ -7,11 +7,14 @@ every day's files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import duckdb
 import polars as pl
+
+from warehouse import stage
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -23,8 +26,12 @@ OHLCV_COLUMNS = (
 
 
 def frame(con: Connection, sql: str, values: Mapping[str, object] | None = None) -> pl.DataFrame:
-    """The answer of a SELECT as a polars frame (through Arrow, without pyarrow)."""
-    return pl.DataFrame(con.sql(sql, params=dict(values)) if values else con.sql(sql))
+    """The answer of a SELECT as a polars frame (through Arrow, without pyarrow).
+
+    `$name` in the text becomes the value as a literal: DuckLake prunes files by literal bounds only.
+    """
+    known = values or {}
+    return stage.frame(con, re.sub(r"\$(\w+)", lambda found: stage.literal(known[found[1]]), sql))
 
 
 def series(con: Connection) -> pl.DataFrame:
@@ -192,12 +199,12 @@ def pair_tails(con: Connection, since: datetime, keep: int, pairs: Sequence[str]
     """The newest `keep` points of the named pairs' series, oldest first."""
     return frame(
         con,
-        """
-        SELECT * FROM pair_series WHERE ts >= $since AND list_contains($pairs, pair)
+        f"""
+        SELECT * FROM pair_series WHERE ts >= $since AND pair IN {stage.literals(pairs)}
         QUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY ts DESC) <= $keep
         ORDER BY pair, interval, ts
         """,
-        {"since": since, "keep": keep, "pairs": list(pairs)},
+        {"since": since, "keep": keep},
     )
 
 
@@ -316,3 +323,50 @@ def sessions(con: Connection, since: datetime, until: datetime) -> pl.DataFrame:
 
 def source_states(con: Connection) -> pl.DataFrame:
     return frame(con, "SELECT * FROM source_states ORDER BY source")
+
+
+def newest_indicators(
+    con: Connection, intervals: Mapping[str, timedelta], now: datetime, keep: int
+) -> pl.DataFrame:
+    """The newest `keep` indicator rows of each (series, interval), oldest first."""
+    if not intervals:
+        return pl.DataFrame()
+    parts = [
+        f"""
+        SELECT * FROM indicators
+        WHERE interval = '{name}' AND ts >= TIMESTAMP '{now - max(width * 2 * keep, timedelta(days=5))}'
+        """
+        for name, width in intervals.items()
+    ]
+    return frame(
+        con,
+        f"""
+        SELECT * FROM ({" UNION ALL ".join(parts)})
+        QUALIFY row_number() OVER (PARTITION BY source, symbol, interval ORDER BY ts DESC) <= $keep
+        ORDER BY source, symbol, interval, ts
+        """,
+        {"keep": keep},
+    )
+
+
+def series_history(con: Connection, source: str, symbol: str, keep: int) -> pl.DataFrame:
+    """The newest `keep` rows of every interval (but 1s) of one series, whatever their age, with indicators."""
+    return frame(
+        con,
+        f"""
+        WITH mine AS (
+            SELECT {OHLCV_COLUMNS} FROM ohlcv WHERE source = $source AND symbol = $symbol AND interval <> '1s'
+            QUALIFY row_number() OVER (PARTITION BY interval ORDER BY ts DESC) <= $keep
+        )
+        SELECT * FROM mine
+        LEFT JOIN (SELECT * FROM indicators WHERE source = $source AND symbol = $symbol)
+            USING (source, symbol, interval, ts)
+        ORDER BY interval, ts
+        """,
+        {"source": source, "symbol": symbol, "keep": keep},
+    )
+
+
+def columns(con: Connection, view: str) -> list[tuple[str, str]]:
+    """(name, type) of a public view's columns."""
+    return [(row[0], row[1]) for row in con.execute(f'DESCRIBE "{view}"').fetchall()]

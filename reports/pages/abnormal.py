@@ -1,0 +1,222 @@
+"""What is abnormal now, and what happened since the last digest."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import polars as pl
+
+from pipelines.market import Series, naive
+from reports.pages.shapes import spark
+from reports.pages.shell import alert_path, day_path, pair_slug, symbol_path
+from reports.snapshot import Row, Snapshot
+from reports.text import kind_name, number, signed
+
+RECENT = timedelta(minutes=30)
+
+
+def abnormal(snap: Snapshot) -> list[dict[str, Any]]:
+    """Firing alerts, worst first, then fresh anomalies that no alert covers; one row a subject and kind."""
+    rows = [_from_alert(snap, alert) for alert in snap.open_alerts]
+    covered = {(row["source"], row["symbol"], row["column"]) for row in rows}
+    recent = snap.anomalies.filter(pl.col("ts") >= snap.at - RECENT)
+    for anomaly in recent.sort("ts", descending=True).iter_rows(named=True):
+        row = _from_anomaly(snap, anomaly)
+        mark = (row["source"], row["symbol"], row["column"])
+        if mark not in covered:
+            covered.add(mark)
+            rows.append(row)
+    rank = {"critical": 0, "high": 1, "medium": 2, "info": 3}
+    return sorted(rows, key=lambda r: (rank.get(r["severity"], 9), -abs(r["strength"] or 0)))
+
+
+COLUMN_KIND = {
+    "volume_ratio": "volume",
+    "dev_20_pct": "price_spike",
+    "rsi_14": "rsi_extreme",
+    "zscore": "spread",
+    "volatility_20": "volatility",
+}
+
+
+def evidence(alert: Row) -> dict[str, Any]:
+    """An alert's evidence as a mapping; empty where there is none or it is not JSON."""
+    try:
+        found = orjson.loads(alert["evidence"] or b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
+    facts = evidence(alert)
+    column = str(facts.get("column") or alert["rule"] or "")
+    kind = COLUMN_KIND.get(column, column)
+    key = Series(alert["source"] or "", alert["symbol"] or "")
+    usual = facts.get("baseline") or {}
+    return {
+        "severity": alert["severity"],
+        "source": key.source,
+        "symbol": key.symbol,
+        "pair": alert["pair"],
+        "name": subject_name(key, alert["pair"]),
+        "path": subject_path(snap, key, alert["pair"]),
+        "what": f"{kind_name(kind)} {facts.get('interval') or ''}".strip(),
+        "rule": alert["rule"],
+        "href": alert_path(alert["id"]),
+        "column": kind,
+        "value": usual.get("observed", alert["value"]),
+        "baseline": usual.get("value", alert["threshold"]),
+        "measure": _measure(kind, alert["value"]),
+        "strength": _strength(kind, alert["value"], alert["threshold"]),
+        "since": alert["fired_at"] or alert["started_at"],
+        "acked": alert["acked_at"] is not None,
+        "is_alert": True,
+        "spark": _spark(snap, key),
+    }
+
+
+def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
+    key = Series(anomaly["source"] or "", anomaly["symbol"] or "")
+    size = anomaly["ratio"] if anomaly["kind"] == "volume" else anomaly["zscore"]
+    return {
+        "severity": anomaly["severity"],
+        "source": key.source,
+        "symbol": key.symbol,
+        "pair": None,
+        "name": subject_name(key, None),
+        "path": subject_path(snap, key, None),
+        "what": f"{kind_name(anomaly['kind'])} {anomaly['interval'] or ''}".strip(),
+        "rule": None,
+        "href": f"{day_path(anomaly['ts'].date())}#{anomaly['id']}",
+        "column": anomaly["kind"],
+        "value": anomaly["value"],
+        "baseline": anomaly["baseline"],
+        "measure": _measure(anomaly["kind"], size if size is not None else anomaly["value"]),
+        "strength": size,
+        "since": anomaly["ts"],
+        "acked": False,
+        "is_alert": False,
+        "spark": _spark(snap, key),
+    }
+
+
+def subject_name(key: Series, pair: str | None) -> str:
+    return pair or key.symbol or key.source
+
+
+def subject_path(snap: Snapshot, key: Series, pair: str | None) -> str:
+    """The page of an alert's or anomaly's subject; the data quality page for a whole feed."""
+    name = pair or key.symbol
+    for fit in snap.newest_fits:
+        if name and fit["pair"] == name:
+            return f"pairs/{pair_slug(fit)}.html"
+    return symbol_path(key) if key in snap.calendars else "quality/index.html"
+
+
+def _measure(kind: str, value: float | None) -> str:
+    if kind == "volume":
+        return f"{number(value, 1)}×"
+    if kind == "price_spike":
+        return f"{signed(value, 1)} %" if value is not None else "–"
+    if kind == "spread":
+        return f"z {signed(value, 1)}"
+    return number(value, 1)
+
+
+def _strength(kind: str, value: float | None, threshold: float | None) -> float | None:
+    return None if value is None else abs(value) / abs(threshold) if threshold else abs(value)
+
+
+def _spark(snap: Snapshot, key: Series) -> dict[str, object] | None:
+    bars = snap.bars.get(key)
+    return None if bars is None else spark(bars["close"].tail(120).to_list())
+
+
+def last_digest(snap: Snapshot) -> datetime:
+    """When the last digest went out: told by the caller, else read off the newest file's name, else a day ago."""
+    if snap.options.last_digest:
+        return naive(snap.options.last_digest)
+    for name in snap.digests:
+        found = re.search(r"(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:-]?(\d{2})", name)
+        if found:
+            return datetime(*(int(part) for part in found.groups()), tzinfo=UTC).replace(tzinfo=None)  # type: ignore[misc,arg-type]
+    return snap.at - timedelta(days=1)
+
+
+def since(snap: Snapshot, start: datetime, most: int = 9) -> list[dict[str, Any]]:
+    """Events since a time, newest first: alerts, cointegration gained or lost, gaps, failed runs."""
+    events = [
+        *_alert_events(snap, start),
+        *_pair_events(snap, start),
+        *_gap_events(snap, start),
+        *_run_events(snap, start),
+    ]
+    return sorted(events, key=lambda e: e["at"], reverse=True)[:most]
+
+
+def _event(at: datetime, who: str, text: str, tone: str, href: str) -> dict[str, Any]:
+    return {"at": at, "who": who, "text": text, "tone": tone, "href": href}
+
+
+def _alert_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
+    events = []
+    for alert in snap.alerts.iter_rows(named=True):
+        who = alert["pair"] or alert["symbol"] or alert["source"] or ""
+        href = alert_path(alert["id"])
+        if alert["fired_at"] and alert["fired_at"] >= start:
+            events.append(
+                _event(
+                    alert["fired_at"], who, f"{alert['rule']}: {alert['severity']}", alert["severity"], href
+                )
+            )
+        if alert["fired_at"] and alert["resolved_at"] and alert["resolved_at"] >= start:
+            events.append(_event(alert["resolved_at"], who, f"{alert['rule']}: resolved", "ok", href))
+    return events
+
+
+def _pair_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
+    """Pairs whose verdict differs between the two newest fits."""
+    if not snap.fits.height:
+        return []
+    before = {
+        (f["pair"], f["interval"]): f for f in snap.fits.filter(pl.col("age") == 2).iter_rows(named=True)
+    }
+    events = []
+    for fit in snap.newest_fits:
+        old = before.get((fit["pair"], fit["interval"]))
+        if not old or fit["fitted_at"] < start or None in (old["is_cointegrated"], fit["is_cointegrated"]):
+            continue
+        if old["is_cointegrated"] != fit["is_cointegrated"]:
+            word = "became cointegrated" if fit["is_cointegrated"] else "lost cointegration"
+            text = f"{word} (p {number(old['p_max'], 3)} → {number(fit['p_max'], 3)})"
+            events.append(
+                _event(fit["fitted_at"], fit["pair"], text, "medium", f"pairs/{pair_slug(fit)}.html")
+            )
+    return events
+
+
+def _gap_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
+    return [
+        _event(
+            g["healed_at"] or g["detected_at"],
+            g["symbol"],
+            f"gap of {g['minutes']} min {g['state']}",
+            "ok" if g["state"] == "healed" else "high",
+            "quality/index.html",
+        )
+        for g in snap.gaps.iter_rows(named=True)
+        if (g["healed_at"] or g["detected_at"]) and (g["healed_at"] or g["detected_at"]) >= start
+    ]
+
+
+def _run_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
+    bad = snap.runs.filter(pl.col("state").str.to_lowercase().is_in(["failed", "crashed"]))
+    return [
+        _event(r["started_at"], str(r["flow"]), f"run {str(r['state']).lower()}", "high", "runs/index.html")
+        for r in bad.iter_rows(named=True)
+        if r["started_at"] >= start
+    ]

@@ -1,0 +1,94 @@
+"""Alerts: what is open, what was, what was sent and what could not be; one lasting page each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from pipelines.market import Series
+from reports.pages.abnormal import evidence, subject_name, subject_path
+from reports.pages.shell import Page, alert_path
+from reports.snapshot import Row, Snapshot
+
+
+def index_page(snap: Snapshot) -> Page:
+    rows = [alert_row(snap, alert) for alert in snap.alerts.iter_rows(named=True)]
+    model = {
+        "firing": [row for row in rows if row["state"] == "firing"],
+        "pending": [row for row in rows if row["state"] == "pending"],
+        "resolved": [row for row in rows if row["state"] == "resolved" and row["fired_at"]][:200],
+        "deliveries": snap.deliveries.head(60).to_dicts(),
+        "dead": snap.deliveries.filter(pl.col("state") == "dead").height,
+        "rules": snap.options.rules,
+    }
+    return Page(
+        "alerts/index.html",
+        "alerts.html",
+        "Alerts",
+        model,
+        data=(("JSON", "api/alerts.json"), ("Atom", "alerts/feed.xml")),
+    )
+
+
+def alert_page(snap: Snapshot, alert: Row) -> Page:
+    row = alert_row(snap, alert)
+    facts = evidence(alert)
+    model = {
+        "alert": row,
+        "facts": [
+            (name.replace("_", " "), value)
+            for name, value in facts.items()
+            if not isinstance(value, dict | list) and value is not None
+        ],
+        "nested": [
+            (name.replace("_", " "), _table(value))
+            for name, value in facts.items()
+            if isinstance(value, dict | list) and value
+        ],
+        "sql": str(facts["sql"]) if facts.get("sql") else _sql(alert, facts),
+    }
+    return Page(
+        alert_path(alert["id"]),
+        "alert.html",
+        f"{row['rule']} on {row['name']}",
+        model,
+        section="alerts/index.html",
+    )
+
+
+def alert_row(snap: Snapshot, alert: Row) -> dict[str, Any]:
+    key = Series(alert["source"] or "", alert["symbol"] or "")
+    end = alert["resolved_at"] or snap.at
+    return alert | {
+        "name": subject_name(key, alert["pair"]),
+        "path": subject_path(snap, key, alert["pair"]),
+        "href": alert_path(alert["id"]),
+        "lasted": None if not alert["fired_at"] else end - alert["fired_at"],
+        "evidence": None,
+    }
+
+
+def _table(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(str(name), inner) for name, inner in value.items()]
+    return [(str(n + 1), inner) for n, inner in enumerate(value[:60])]
+
+
+def _sql(alert: Row, facts: dict[str, Any]) -> str:
+    """A query that shows the judged row, for people with a SQL shell."""
+    if alert["pair"]:
+        return (
+            f"SELECT * FROM pair_stats WHERE pair = {_quoted(alert['pair'])} ORDER BY fitted_at DESC LIMIT 1"
+        )
+    where = f"source = {_quoted(alert['source'])} AND symbol = {_quoted(alert['symbol'])}"
+    if facts.get("ts") and facts.get("interval"):
+        return (
+            "SELECT * FROM ohlcv JOIN indicators USING (source, symbol, interval, ts)\n"
+            f"WHERE {where} AND interval = {_quoted(facts['interval'])} AND ts = TIMESTAMP {_quoted(facts['ts'])}"
+        )
+    return f"SELECT * FROM alerts WHERE id = {_quoted(alert['id'])}"
+
+
+def _quoted(text: Any) -> str:
+    return "'" + str(text or "").replace("'", "''") + "'"

@@ -1,0 +1,60 @@
+"""Correlations as a matrix that a table can show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from reports.pages.shapes import heat
+
+
+def matrix(rows: pl.DataFrame, most: int = 12) -> dict[str, Any] | None:
+    """One (interval, lookback)'s pairs as a symmetric matrix; None where there is nothing.
+
+    With more symbols than fit, those with the strongest correlations stay.
+    """
+    if not rows.height:
+        return None
+    value = {}
+    strength: dict[str, float] = {}
+    for row in rows.iter_rows(named=True):
+        a, b, corr = row["symbol_a"], row["symbol_b"], row["corr"]
+        value[a, b] = value[b, a] = row
+        if a != b:
+            for name in (a, b):
+                strength[name] = max(strength.get(name, 0.0), abs(corr or 0.0))
+    names = list(dict.fromkeys([*rows["symbol_a"].to_list(), *rows["symbol_b"].to_list()]))
+    shown = sorted(sorted(names, key=lambda n: -strength.get(n, 0.0))[:most], key=names.index)
+    return {
+        "interval": rows["interval"][0],
+        "lookback": rows["lookback"][0],
+        "as_of": rows["as_of"][0],
+        "total": len(names),
+        "names": [(name, short(name)) for name in shown],
+        "lines": [
+            (name, short(name), [_cell(a=name, b=other, row=value.get((name, other))) for other in shown])
+            for name in shown
+        ],
+    }
+
+
+def short(name: str) -> str:
+    """`binance:BTCUSDT` as `BTCUSDT`."""
+    return name.split(":", 1)[-1]
+
+
+def _cell(a: str, b: str, row: dict[str, Any] | None) -> dict[str, Any]:
+    if a == b:
+        return {"self": True}
+    corr = row["corr"] if row else None
+    return {
+        "self": False,
+        "corr": corr,
+        "heat": heat(corr),
+        "tone": "" if corr is None else "pos" if corr >= 0 else "neg",
+        "n": row["n"] if row else 0,
+        "lo": row["lo"] if row else None,
+        "hi": row["hi"] if row else None,
+        "pair": f"{short(a)} / {short(b)}",
+    }

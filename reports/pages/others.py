@@ -1,0 +1,71 @@
+"""The quiet pages: digests that were sent, backtests to come, how every number is made."""
+
+from __future__ import annotations
+
+import re
+
+from reports.pages.shell import Page
+from reports.snapshot import Snapshot
+
+FORMULAS: tuple[tuple[str, str, str], ...] = (
+    ("Volume against its baseline", "volume_ratio = volume / median(volume at the same minute of the session, last 20 sessions)",
+     "The judged bar and its whole session are never in the sample; fewer than 5 sessions: no value."),
+    ("Robust z of volume", "volume_robust_z = 0.6745 (ln v − median ln v) / MAD(ln v)",
+     "Where MAD is 0 the mean absolute deviation stands in (1.2533 × meanAD); where that is 0 too: no value."),
+    ("z-score", "zscore_20 = (close − mean of the 20 closes before) / std of the 20 closes before (ddof 1)",
+     "With the judged bar inside the window no z over 4.25 could ever occur."),
+    ("Deviation", "dev_20_pct = 100 (close / mean of the 20 closes before − 1)", "The price rule compares it with its limit on every window from 1m to 1h."),
+    ("RSI", "RSI_14 = 100 U / (U + D), U and D Wilder means of gains and losses, seeded by the mean of the first 14",
+     "Equal to TA-Lib; the first 14 bars have none."),
+    ("Bollinger bands", "mid = SMA_20; upper, lower = mid ± 2 σ_20 (ddof 0)", "Equal to TA-Lib."),
+    ("MACD", "macd = EMA_12 − EMA_26; signal = EMA_9(macd); histogram = macd − signal", "EMAs are seeded by a simple mean; the first value is at bar 34."),
+    ("Volatility", "volatility_20 = std of 20 log returns (ddof 1); volatility_ann = volatility_20 × √(bars a year)",
+     "Bars a year come from the exchange's own sessions: 525,600 minutes for 24/7 venues."),
+    ("VWAP", "Σ price × volume / Σ volume", "Per bar in the tables; since the day began (UTC) as the chart's dashed line."),
+    ("Mover's sigma", "σ = ln(1 + return of 1 h) / (√4 × std of the quarter-hour log returns of the day before that hour)",
+     "Says how unusual the hour is for this symbol, so that a quiet one can lead the list."),
+    ("Correlation", "Pearson of log returns on common bars; 95 % interval by Fisher's z", "Levels are never correlated: two independent walks often look alike."),
+    ("Cointegration", "Engle-Granger on log prices in both orders; p = max(p_yx, p_xy); q = Benjamini-Hochberg over all pairs of the scan",
+     "Fewer than 100 common bars: no verdict, with the reason."),
+    ("Half-life", "−ln 2 / ln φ of an AR(1) on the spread", "Only where the pair is cointegrated and 0 < φ < 1."),
+    ("Spread z", "z = (spread − mean) / std over a trailing window; β fitted on data before the bar", "No look-ahead: the spread of a bar never sees that bar's fit."),
+)  # fmt: skip
+
+
+def digests_page(snap: Snapshot) -> Page:
+    rows = [
+        {"name": name, "when": _when(name)}
+        for name in snap.digests
+        if name != "index.html" and not name.endswith(".json")
+    ]
+    return Page("digests/index.html", "digests.html", "Digests", {"rows": rows[:500], "total": len(rows)})
+
+
+def _when(name: str) -> str:
+    found = re.search(r"(\d{4}-?\d{2}-?\d{2})[T_ -]?(\d{2})[:-]?(\d{2})", name)
+    return f"{found[1]} {found[2]}:{found[3]} UTC" if found else ""
+
+
+def backtests_page(snap: Snapshot) -> Page:
+    return Page("backtests/index.html", "backtests.html", "Backtests", {"at": None}, live=False)
+
+
+def methods_page(snap: Snapshot) -> Page:
+    options = snap.options
+    limits = options.limits
+    model = {
+        "formulas": FORMULAS,
+        "limits": [
+            ("Volume ratio", f"> {limits.volume_ratio:g}×"),
+            ("z-score, spread z", f"|z| > {limits.zscore:g}"),
+            ("RSI", f"> {limits.rsi_high:g} or < {limits.rsi_low:g}"),
+            ("Deviation from the mean of 20", f"> {limits.price_dev_pct:g} %"),
+            ("Receive-to-landed latency", f"> {limits.latency_ms:g} ms"),
+            ("Stale after", f"{limits.stale_s:g} s without a closed minute while the exchange is open"),
+        ],
+        "rules": options.rules,
+        "settings": options.settings,
+        "intervals": options.intervals,
+        "warehouse": options.warehouse,
+    }
+    return Page("methods.html", "methods.html", "Methods", model, live=False)

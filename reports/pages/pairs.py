@@ -1,0 +1,133 @@
+"""The list of pairs, and one pair's page: legs, spread, z, rolling correlation, every statistic and its verdict."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from pipelines.market import Interval, Series
+from reports.pages.overview import pair_row
+from reports.pages.shell import Page, pair_slug, symbol_path
+from reports.pages.symbols import limit_facts
+from reports.snapshot import Row, Snapshot
+
+
+def index_page(snap: Snapshot) -> Page:
+    rows = [pair_row(fit) for fit in snap.newest_fits]
+    tested = [row for row in rows if row["p_max"] is not None]
+    model = {
+        "rows": rows[: snap.options.max_pairs],
+        "total": len(rows),
+        "tested": len(tested),
+        "cointegrated": sum(bool(row["is_cointegrated"]) for row in rows),
+        "by_chance": 0.05 * len(tested),
+        "raw": sum(row["eg_p"] is not None and row["eg_p"] < 0.05 for row in rows),
+        "limits": snap.options.limits,
+    }
+    return Page("pairs/index.html", "pairs.html", "Pairs", model, data=(("JSON", "api/index.json"),))
+
+
+def pair_page(snap: Snapshot, fit: Row, tail: pl.DataFrame) -> Page:
+    """One pair's page; `tail` is its newest points of `pair_series`, oldest first."""
+    name = pair_slug(fit)
+    y, x = Series(fit["source_y"], fit["symbol_y"]), Series(fit["source_x"], fit["symbol_x"])
+    row = pair_row(fit)
+    spells = excursions(tail, fit["interval"], snap.options.limits.zscore)
+    model = {
+        "fit": row,
+        "y": y,
+        "x": x,
+        "y_path": symbol_path(y),
+        "x_path": symbol_path(x),
+        "verdict": verdict(fit),
+        "groups": statistics_of(fit),
+        "spells": spells[:12],
+        "points": tail.height,
+        "window": snap.options.pair_window,
+        "limits": snap.options.limits,
+        "slug": name,
+        "chart": {
+            "kind": "pair",
+            "slug": name,
+            "pair": row["name"],
+            "title": f"{row['name']}: legs, spread, z-score, correlation",
+            "y": y.symbol,
+            "x": x.symbol,
+            "beta": fit["beta_ols"],
+            "interval": fit["interval"],
+            "bars": 240,
+            "limits": limit_facts(snap.options.limits),
+            "version": "1",
+        },
+    }
+    return Page(
+        f"pairs/{name}.html",
+        "pair.html",
+        row["name"],
+        model,
+        section="pairs/index.html",
+        data=(("JSON", f"api/pairs/{name}.json"),),
+        scripts=("assets/lightweight-charts.js", "assets/charts.js"),
+    )
+
+
+def verdict(fit: Row) -> dict[str, str]:
+    """One sentence and its tone: what the tests together say."""
+    if fit["p_max"] is None:
+        return {"tone": "info", "word": "not judged", "text": fit["reason"] or "too few common bars"}
+    if fit["is_cointegrated"] and fit["break_flag"]:
+        return {
+            "tone": "high",
+            "word": "cointegrated, but with a break",
+            "text": fit["reason"] or "the halves of the sample disagree: do not trust the mean",
+        }
+    if fit["is_cointegrated"]:
+        return {
+            "tone": "ok",
+            "word": "cointegrated",
+            "text": fit["reason"] or "both orders reject, also after correcting for all pairs tested",
+        }
+    return {"tone": "info", "word": "not cointegrated", "text": fit["reason"] or "the larger of the two p-values does not reject after correction"}  # fmt: skip
+
+
+def statistics_of(fit: Row) -> list[tuple[str, list[tuple[str, str, Any, int]]]]:
+    """(group, [(label, column, value, digits)]): every number of the fit, by what it answers."""
+    return [
+        ("Hedge", [
+            ("β, least squares", "beta_ols", fit["beta_ols"], 4), ("α, least squares", "alpha_ols", fit["alpha_ols"], 4),
+            ("β, Theil-Sen", "beta_theil_sen", fit["beta_theil_sen"], 4), ("  its 95 % from", "beta_lo", fit["beta_lo"], 4),
+            ("  to", "beta_hi", fit["beta_hi"], 4), ("β, Kalman now", "beta_kalman", fit["beta_kalman"], 4), ("R²", "r2", fit["r2"], 4),
+        ]),
+        ("Cointegration", [
+            ("Engle-Granger, y on x", "eg_stat", fit["eg_stat"], 3), ("  p", "eg_p", fit["eg_p"], -1),
+            ("Engle-Granger, x on y", "eg_stat_swapped", fit["eg_stat_swapped"], 3), ("  p", "eg_p_swapped", fit["eg_p_swapped"], -1),
+            ("larger p decides", "p_max", fit["p_max"], -1), ("q over all pairs (BH)", "q_bh", fit["q_bh"], -1),
+            ("Johansen trace, r = 0 (5 %: 15.49)", "johansen_trace_0", fit["johansen_trace_0"], 2),
+            ("Johansen trace, r ≤ 1 (5 %: 3.84)", "johansen_trace_1", fit["johansen_trace_1"], 2),
+        ]),
+        ("Reversion", [
+            ("Half-life, bars", "half_life_bars", fit["half_life_bars"], 1), ("  95 % from", "half_life_lo", fit["half_life_lo"], 1),
+            ("  to", "half_life_hi", fit["half_life_hi"], 1), ("Correlation of log returns", "corr", fit["corr"], 3),
+            ("z-score at the fit", "zscore", fit["zscore"], 2), ("Common bars", "n", fit["n"], 0),
+        ]),
+    ]  # fmt: skip
+
+
+def excursions(tail: pl.DataFrame, interval: str, limit: float) -> list[dict[str, Any]]:
+    """Stretches with |z| at or over the limit, newest first: from, to, peak, bars."""
+    step = Interval.parse(interval).delta
+    spells: list[dict[str, Any]] = []
+    before: datetime | None = None
+    for ts, z in tail.select("ts", "zscore").iter_rows():
+        if z is None or abs(z) < limit:
+            continue
+        if spells and before is not None and ts - before <= 2 * step and (spells[-1]["peak"] > 0) == (z > 0):
+            spell = spells[-1]
+            spell["to"], spell["bars"] = ts, spell["bars"] + 1
+            spell["peak"] = z if abs(z) > abs(spell["peak"]) else spell["peak"]
+        else:
+            spells.append({"from": ts, "to": ts, "peak": z, "bars": 1})
+        before = ts
+    return spells[::-1]

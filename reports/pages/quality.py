@@ -1,0 +1,43 @@
+"""Data quality: checks, gaps, coverage, quarantine: whether the numbers may be believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from reports.pages.health import feed_rows, newest_checks
+from reports.pages.shell import Page
+from reports.snapshot import Snapshot
+
+
+def page(snap: Snapshot, coverage: pl.DataFrame, quarantine: pl.DataFrame) -> Page:
+    checks = newest_checks(snap.quality)
+    model = {
+        "feeds": feed_rows(snap, checks),
+        "checks": [check | {"history": _history(snap.quality, check)} for check in checks],
+        "failed": sum(not check["passed"] for check in checks),
+        "gaps": snap.gaps.head(100).to_dicts(),
+        "gap_count": snap.gaps.height,
+        "coverage": [_covered(row) for row in coverage.iter_rows(named=True)][:200],
+        "quarantine": [
+            row | {"payload": (row["payload"] or "")[:600]} for row in quarantine.iter_rows(named=True)
+        ],
+    }
+    return Page("quality/index.html", "quality.html", "Data quality", model)
+
+
+def _history(quality: pl.DataFrame, check: dict[str, Any]) -> list[bool]:
+    """The last 24 results, oldest first."""
+    mine = quality.filter((pl.col("check_name") == check["check_name"]) & (pl.col("suite") == check["suite"]))
+    return mine.sort("checked_at")["passed"].tail(24).to_list()
+
+
+def _covered(row: dict[str, Any]) -> dict[str, Any]:
+    """A day's minutes by state; `share` is what there is of what there should be."""
+    have = (row["ok"] or 0) + (row["healed"] or 0) + (row["no_trade"] or 0) + (row["late"] or 0)
+    share = have / row["expected"] if row["expected"] else None
+    return row | {
+        "share": share,
+        "tone": "" if share is None or share >= 0.9999 else "warn" if share >= 0.98 else "bad",
+    }

@@ -1,0 +1,83 @@
+"""Anomalies of a day as a grid: one line a symbol, one cell a quarter hour."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from pipelines.market import Series
+from reports.pages.shell import symbol_path
+
+CELLS = 96
+LEFT, CELL, LINE = 132, 8, 18
+
+
+def timeline(
+    anomalies: pl.DataFrame, alerts: pl.DataFrame, start: datetime, most: int = 12
+) -> dict[str, Any]:
+    """The busiest series as lines of cells.
+
+    A cell is darker the larger its strongest anomaly (ratio over 3, or |z| over 2, capped at four times
+    that); a diamond marks a cell in which an alert fired.
+    """
+    spot = ((pl.col("ts") - start).dt.total_minutes() // 15).alias("cell")
+    size = (
+        pl.max_horizontal(pl.col("ratio").abs() / 3, pl.col("zscore").abs() / 2).fill_null(1.0).alias("size")
+    )
+    cells = (
+        anomalies.filter(pl.col("symbol").is_not_null(), pl.col("ts") >= start)
+        .with_columns(spot, size)
+        .filter(pl.col("cell").is_between(0, CELLS - 1))
+        .group_by("source", "symbol", "cell")
+        .agg(pl.col("size").max(), pl.len().alias("n"))
+    )
+    fired = _fired(alerts, start)
+    busiest = (
+        cells.group_by("source", "symbol")
+        .agg(pl.col("size").sum())
+        .sort("size", "symbol", descending=[True, False])
+    )
+    lines = []
+    for n, (source, symbol, _) in enumerate(busiest.head(most).iter_rows()):
+        key = Series(source, symbol)
+        mine = cells.filter((pl.col("source") == source) & (pl.col("symbol") == symbol)).sort("cell")
+        lines.append(
+            {
+                "name": symbol if len(symbol) <= 16 else f"{symbol[:15]}…",
+                "path": symbol_path(key),
+                "y": 4 + n * LINE,
+                "cells": [_cell(row, start) for row in mine.iter_rows(named=True)],
+                "marks": [f"{LEFT + cell * CELL + 3.5:.1f}" for cell in sorted(fired.get(key, ()))],
+                "count": int(mine["n"].sum()),
+            }
+        )
+    hours = [
+        {"x": LEFT + h * 4 * CELL, "text": f"{start + timedelta(hours=h):%H:%M}"} for h in range(0, 24, 3)
+    ]
+    return {
+        "lines": lines,
+        "hours": hours,
+        "width": LEFT + CELLS * CELL + 4,
+        "height": 4 + len(lines) * LINE + 18,
+    }
+
+
+def _cell(row: dict[str, Any], start: datetime) -> dict[str, Any]:
+    strength = min(1.0, (row["size"] or 0) / 4)
+    at = start + timedelta(minutes=15 * row["cell"])
+    return {
+        "x": LEFT + row["cell"] * CELL,
+        "opacity": f"{0.22 + 0.78 * strength:.2f}",
+        "title": f"{at:%H:%M}: {row['n']} anomal{'y' if row['n'] == 1 else 'ies'}",
+    }
+
+
+def _fired(alerts: pl.DataFrame, start: datetime) -> dict[Series, set[int]]:
+    fired: dict[Series, set[int]] = {}
+    for alert in alerts.filter(pl.col("fired_at") >= start).iter_rows(named=True):
+        cell = int((alert["fired_at"] - start).total_seconds() // 900)
+        if 0 <= cell < CELLS:
+            fired.setdefault(Series(alert["source"] or "", alert["symbol"] or ""), set()).add(cell)
+    return fired

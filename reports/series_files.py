@@ -1,0 +1,287 @@
+"""The files of single series and pairs: chart columns, API answers, their pages."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import polars as pl
+
+from pipelines.market import CONTINUOUS, Interval, Series, utc
+from reports import api, charts, render
+from reports.pages import symbols
+from reports.pages.movers import movers
+from reports.pages.shell import pair_slug
+from reports.shelf import Shelf
+from reports.snapshot import Row, Snapshot, by_series
+from warehouse import read
+
+PAIR_SCHEMA = {"pair": pl.String(), "interval": pl.String(), "ts": pl.Datetime("us"), "spread": pl.Float64(), "zscore": pl.Float64(), "corr_roll": pl.Float64(), "beta": pl.Float64()}  # fmt: skip
+WINDOW_BARS = 1000
+MOST_QUIET = 200
+
+
+def seconds_of(snap: Snapshot) -> dict[str, int]:
+    return {name: int(width.total_seconds()) for name, width in snap.options.widths.items()}
+
+
+def digits(bars: pl.DataFrame) -> int:
+    return charts.digits_of(bars["close"].tail(charts.TAIL_BARS).to_numpy())
+
+
+def write_tails(shelf: Shelf, snap: Snapshot) -> None:
+    """Each series' newest bars with the shaded stretches of two days: what a chart draws first."""
+    widths = seconds_of(snap)
+    for key, bars in snap.bars.items():
+        tail = bars.tail(charts.TAIL_BARS)
+        flagged = snap.flagged.get(key)
+        gaps = snap.holes.get(key)
+        marked = (
+            {}
+            if flagged is None
+            else {"zones": charts.zones_of(flagged, widths), "marks": charts.marks_of(flagged)}
+        )
+        holes = [] if gaps is None else charts.holes_of(gaps)
+        payload = charts.payload(tail, 60, digits(tail), holes=holes, **marked)
+        shelf.put(f"data/symbols/{key.slug}.js", charts.script(key.slug, "tail", payload))
+
+
+def write_days(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    """Chart columns of whole days: past ones when anything in them changed, today's before the tail leaves it."""
+    first = datetime.combine(
+        snap.at.date() - timedelta(days=snap.options.chart_days - 1), datetime.min.time()
+    )
+    known: dict[str, dict[str, list[Any]]] = shelf.state.setdefault("days", {})
+    due: dict[date, set[Series]] = {}
+    touched: dict[tuple[Series, date], list[Any]] = {}
+    for row in read.touched_days(con, first).iter_rows(named=True):
+        key, day = Series(row["source"], row["symbol"]), row["day"]
+        mark = [_iso(row["known_at"]), _iso(row["ts"]), row["rows"]]
+        touched[key, day] = mark
+        if _is_due(known.get(key.slug, {}).get(day.isoformat()), mark, key, is_today=day == snap.at.date()):
+            due.setdefault(day, set()).add(key)
+    for day, keys in sorted(due.items()):
+        start = datetime.combine(day, datetime.min.time())
+        for key, bars in by_series(read.minutes_between(con, start, start + timedelta(days=1))).items():
+            if key in keys:
+                _write_day(shelf, snap, key, day, bars)
+                known.setdefault(key.slug, {})[day.isoformat()] = touched[key, day]
+    _forget_days(shelf, known, first.date())
+
+
+def _is_due(known: list[Any] | None, mark: list[Any], key: Series, *, is_today: bool) -> bool:
+    """Today's file may lag as long as the tail still overlaps it, each series at its own moment."""
+    if known is None or not is_today:
+        return known != mark
+    lag = datetime.fromisoformat(mark[1]) - datetime.fromisoformat(known[1])
+    return lag > timedelta(minutes=60 + crc32(key.slug.encode()) % 100)
+
+
+def _write_day(shelf: Shelf, snap: Snapshot, key: Series, day: date, bars: pl.DataFrame) -> None:
+    gaps = snap.holes.get(key)
+    payload = charts.payload(
+        bars, 60, digits(snap.bars.get(key, bars)), holes=[] if gaps is None else charts.holes_of(gaps)
+    )
+    payload["gaps"] = []
+    shelf.put(f"data/symbols/{key.slug}/{day}.js", charts.script(key.slug, f"day:{day}", payload))
+
+
+def _forget_days(shelf: Shelf, known: dict[str, dict[str, list[Any]]], first: date) -> None:
+    for slug, days in known.items():
+        old = [day for day in days if day < first.isoformat()]
+        shelf.drop(f"data/symbols/{slug}/{day}.js" for day in old)
+        for day in old:
+            del days[day]
+
+
+def write_windows(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    """Chart columns and API files of each wider window in which a bar closed since the last time."""
+    widths = seconds_of(snap)
+    newest = (
+        {name: rows["ts"].max() for (name,), rows in snap.windows.group_by("interval")}
+        if snap.windows.height
+        else {}
+    )
+    seen = shelf.state.setdefault("windows", {})
+    charted: dict[str, list[str]] = shelf.state.setdefault("intervals", {})
+    for interval, ts in newest.items():
+        name = str(interval)
+        if name == "1m" or seen.get(name) == _iso(ts):
+            continue
+        width = snap.options.widths[name]
+        rows = read.history(
+            con, name, snap.at - max(width * WINDOW_BARS * 4, timedelta(days=30)), WINDOW_BARS
+        )
+        for key, mine in by_series(rows).items():
+            shelf.put(*api.ohlc(key, name, mine))
+            for path, body in api.ohlc_tables(key, name, mine):
+                shelf.put(path, body)
+            payload = charts.payload(mine.filter(pl.col("is_complete")), widths[name], digits(mine))
+            shelf.put(f"data/symbols/{key.slug}/{name}.js", charts.script(key.slug, name, payload))
+            if name not in charted.setdefault(key.slug, []):
+                charted[key.slug].append(name)
+        seen[name] = _iso(ts)
+    for key, bars in snap.bars.items() if snap.is_small else ():
+        for path, body in api.ohlc_tables(key, "1m", minute_rows(snap, key, bars)):
+            shelf.put(path, body)
+
+
+def minute_rows(snap: Snapshot, key: Series, bars: pl.DataFrame) -> pl.DataFrame:
+    """One-minute bars in the columns of `ohlcv`; a session's first bar has no return, as in the view."""
+    before = pl.col("close").shift(1)
+    same = (
+        pl.lit(True)
+        if snap.calendars.get(key, CONTINUOUS) == CONTINUOUS
+        else pl.col("ts").dt.date() == pl.col("ts").shift(1).dt.date()
+    )
+    return bars.with_columns(
+        interval=pl.lit("1m"),
+        minutes=pl.lit(1, pl.Int32),
+        minutes_expected=pl.lit(1, pl.Int32),
+        is_complete=pl.lit(True),
+        ret_log=pl.when(same).then((pl.col("close") / before).log()),
+        std_dprice=pl.lit(None, pl.Float64),
+        std_logret=pl.lit(None, pl.Float64),
+    )
+
+
+def write_api(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    """The API files that move each minute."""
+    trades = by_series(read.last_trades(con, snap.at - timedelta(hours=2)))
+    newest = by_series(read.newest_indicators(con, snap.options.widths, snap.at, api.LAST_INDICATORS))
+    for key, bars in snap.bars.items():
+        shelf.put(*api.latest(key, bars))
+        shelf.put(*api.ohlc(key, "1m", minute_rows(snap, key, bars)))
+        if key in trades:
+            shelf.put(*api.ticks(key, trades[key]))
+        if key in newest:
+            shelf.put(*api.indicators(key, newest[key].sort("interval", "ts")))
+
+
+def write_pages(shelf: Shelf, snap: Snapshot) -> None:
+    """The list of symbols and the page of each symbol with recent bars."""
+    standing = {row["key"]: row for row in movers(snap)}
+    pages = [symbols.index_page(snap)]
+    for key in snap.bars:
+        days = sorted(shelf.state.get("days", {}).get(key.slug, {}))
+        widths = shelf.state.get("intervals", {}).get(key.slug, [])
+        order = ["1m", *(name for name in snap.options.intervals if name in widths)]
+        pages.append(symbols.symbol_page(snap, key, standing.get(key), days, order))
+    for page in pages:
+        shelf.put(page.path, render.html(page, snap))
+
+
+def write_stats(shelf: Shelf, snap: Snapshot) -> None:
+    for key, rows in by_series(snap.stats).items():
+        shelf.put(*api.stats(key, rows))
+
+
+def write_quiet(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    """Series without recent minutes (imported, or no longer delivered): their newest rows, whatever their age."""
+    for key in [key for key in snap.keys if key not in snap.bars][:MOST_QUIET]:
+        rows = read.series_history(con, key.source, key.symbol, WINDOW_BARS)
+        found = {str(name): part for (name,), part in rows.group_by("interval", maintain_order=True)}
+        for name, part in found.items():
+            is_minute = name == "1m"
+            path = f"data/symbols/{key.slug}.js" if is_minute else f"data/symbols/{key.slug}/{name}.js"
+            payload = charts.payload(part, Interval.parse(name).seconds, digits(part))
+            shelf.put(path, charts.script(key.slug, "tail" if is_minute else name, payload))
+            shelf.put(*api.ohlc(key, name, part))
+            for file, body in api.ohlc_tables(key, name, part):
+                shelf.put(file, body)
+        order = sorted(found, key=lambda name: Interval.parse(name).seconds)
+        snap.panes[key] = [
+            part.row(-1, named=True) | {"rows": part.height} for part in (found[n] for n in order)
+        ]
+        page = symbols.symbol_page(snap, key, None, [], order)
+        shelf.put(page.path, render.html(page, snap))
+
+
+def pair_tails(con: read.Connection, snap: Snapshot, fits: list[Row]) -> dict[tuple[str, str], pl.DataFrame]:
+    """The newest points of each fit's series, by (pair, interval)."""
+    if not fits:
+        return {}
+    widest = max(Interval.parse(fit["interval"]).delta for fit in fits)
+    since = snap.at - max(widest * snap.options.pair_points * 2, timedelta(days=5))
+    points = read.pair_tails(con, since, snap.options.pair_points, [fit["pair"] for fit in fits])
+    parts = points.partition_by("pair", "interval", as_dict=True, maintain_order=True)
+    return {(str(key[0]), str(key[1])): part for key, part in parts.items()}
+
+
+def write_pair(shelf: Shelf, snap: Snapshot, fit: Row, tail: pl.DataFrame) -> None:
+    """A pair's chart columns and API file."""
+    slug = pair_slug(fit)
+    hidden = ("age", "z", "z_at")
+    rows = pl.DataFrame(
+        [{name: value for name, value in fit.items() if name not in hidden}], infer_schema_length=None
+    )
+    shelf.put(*api.pair(fit["pair"], slug, rows, tail))
+    if not tail.height:
+        return
+    payload = pair_payload(snap, fit, tail)
+    shelf.put(f"data/pairs/{slug}.js", charts.script(slug, "tail", payload))
+
+
+def pair_payload(snap: Snapshot, fit: Row, tail: pl.DataFrame) -> dict[str, Any]:
+    """Legs, spread with the band its z implies, z and rolling correlation.
+
+    The band belongs to the z that is judged: std over the `pair_window` spreads before the bar, and the mean
+    that makes (spread − mean) / std that z; so the spread leaves the band exactly when |z| passes the limit.
+    """
+    limit = snap.options.limits.zscore
+    spread = pl.col("spread")
+    std = spread.shift(1).rolling_std(snap.options.pair_window, min_samples=snap.options.pair_window)
+    frame = tail.sort("ts").with_columns(std=std).with_columns(mean=spread - pl.col("zscore") * pl.col("std"))
+    frame = _with_leg(frame, snap, Series(fit["source_y"], fit["symbol_y"]), "close_y")
+    frame = _with_leg(frame, snap, Series(fit["source_x"], fit["symbol_x"]), "close_x")
+    frame = frame.unique("ts", keep="last").sort("ts")
+    step = Interval.parse(fit["interval"]).seconds
+    columns = {
+        "close_y": frame["close_y"],
+        "close_x": frame["close_x"],
+        "spread_bp": frame["spread"] * 1e4,
+        "mean_bp": frame["mean"] * 1e4,
+        "lower_bp": (frame["mean"] - limit * frame["std"]) * 1e4,
+        "upper_bp": (frame["mean"] + limit * frame["std"]) * 1e4,
+        "zscore": frame["zscore"],
+        "corr": frame["corr_roll"],
+    }
+    seconds = frame["ts"].dt.epoch("s").to_numpy()
+    return {
+        "step": step,
+        "runs": charts.runs(seconds, step),
+        "c": {name: charts.rounded(column.cast(pl.Float64).fill_null(np.nan).to_numpy(), 8 if "close" in name else 4) for name, column in columns.items()},
+        "zones": stretches(frame, limit),
+        "marks": [],
+        "gaps": [],
+    }  # fmt: skip
+
+
+def _with_leg(frame: pl.DataFrame, snap: Snapshot, key: Series, name: str) -> pl.DataFrame:
+    bars = snap.bars.get(key)
+    if bars is None:
+        return frame.with_columns(pl.lit(None, pl.Float64).alias(name))
+    return frame.join(bars.select("ts", pl.col("close").alias(name)), on="ts", how="left")
+
+
+def stretches(frame: pl.DataFrame, limit: float) -> list[list[Any]]:
+    """[from, to, severity, word] of each run of bars with |z| at or over the limit."""
+    found: list[list[Any]] = []
+    open_ = False
+    for second, z in zip(frame["ts"].dt.epoch("s").to_list(), frame["zscore"].to_list(), strict=True):
+        over = z is not None and abs(z) >= limit
+        if over and open_:
+            found[-1][1] = second
+            found[-1][2] = max(found[-1][2], abs(z))
+        elif over:
+            found.append([second, second, abs(z), ""])
+        open_ = over
+    return [
+        [start, end, "critical" if peak >= 4 else "high", f"|z| {peak:.1f}"] for start, end, peak, _ in found
+    ]
+
+
+def _iso(at: datetime | None) -> str:
+    return "" if at is None else utc(at).replace(tzinfo=None).isoformat()

@@ -1,0 +1,271 @@
+"""The static site: reads the public views, writes what changed, tells readers last.
+
+The minute rewrites what moves each minute; every few minutes also what moves slowly; the full render
+everything, and it removes files whose subject is gone. Pages of alerts, days, symbols and pairs are
+never removed: their addresses stay valid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import polars as pl
+
+from pipelines.market import naive, utc
+from reports import api, feed, metrics, render, series_files
+from reports.options import SiteOptions
+from reports.pages import (
+    abnormal,
+    alerts,
+    anomalies,
+    cookbook,
+    correlations,
+    others,
+    overview,
+    pairs,
+    quality,
+    runs,
+    symbols,
+)
+from reports.pages.shell import Page, freshness, pair_slug
+from reports.shelf import Shelf, one_render_at_a_time
+from reports.snapshot import Snapshot, take
+from warehouse import read
+
+Scope = Literal["minute", "full"]
+SLOW_EVERY = timedelta(minutes=5)
+DAYS_STILL_OPEN = 2
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a render did; `took_ms` is wall time."""
+
+    written: list[str]
+    unchanged: int
+    removed: int
+    took_ms: float
+    scope: str
+    build: str
+
+
+def publish(
+    con: read.Connection, site_dir: Path | str, options: SiteOptions, scope: Scope = "minute"
+) -> Published:
+    """Brings the site in line with the warehouse.
+
+    The first render, and the first after an upgrade, is a full one. Raises what the warehouse or the disk
+    raises; the site then still shows the render before.
+    """
+    started = time.perf_counter()
+    folder = Path(site_dir)
+    with one_render_at_a_time(folder):
+        shelf = Shelf(folder, stamp=f"{naive(options.now):%Y-%m-%d %H:%M} UTC")
+        if shelf.state.get("version") != render.version():
+            scope = "full"
+        snap = take(con, options)
+        snap.digests = [entry.name for entry in shelf.adopt("digests") if entry.name != "index.html"]
+        slow = scope == "full" or _slow_is_due(shelf, options)
+        write_data(con, shelf, snap, slow=slow, everything=scope == "full")
+        write_pages(con, shelf, snap, slow=slow, everything=scope == "full")
+        if slow:
+            shelf.state["slow_at"] = utc(options.now).timestamp()
+        removed = _remove_gone(shelf, snap) if scope == "full" else 0
+        shelf.state["version"] = render.version()
+        build, pulse = _pulse(shelf, snap)
+        shelf.close(pulse)
+    took = (time.perf_counter() - started) * 1000
+    return Published(shelf.written, shelf.unchanged, removed, took, scope, build)
+
+
+def _slow_is_due(shelf: Shelf, options: SiteOptions) -> bool:
+    last = float(shelf.state.get("slow_at", 0))
+    return abs(utc(options.now).timestamp() - last) >= SLOW_EVERY.total_seconds()
+
+
+def write_data(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: bool, everything: bool) -> None:
+    """Chart columns, API files, feed and metrics; for a large universe the minute writes only the tails."""
+    if everything:
+        for path, body in render.assets().items():
+            shelf.put(path, body)
+    series_files.write_tails(shelf, snap)
+    if slow:
+        series_files.write_days(con, shelf, snap)
+        series_files.write_windows(con, shelf, snap)
+        shelf.put(*api.symbols(snap.series))
+        for (interval,), rows in snap.correlations.group_by("interval", maintain_order=True):
+            shelf.put(*api.correlation(str(interval), rows))
+    if everything or snap.is_small:
+        series_files.write_api(con, shelf, snap)
+    if everything or (slow and snap.is_small):
+        series_files.write_stats(shelf, snap)
+    shelf.put(*api.alerts(snap.alerts, str(snap.at - timedelta(days=7))))
+    shelf.put("alerts/feed.xml", feed.atom(snap))
+    shelf.put("metrics.prom", metrics.prometheus(snap))
+
+
+def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: bool, everything: bool) -> None:
+    """The pages, those that move each minute first."""
+    _put(shelf, snap, [overview.page(snap), runs.page(snap), alerts.index_page(snap), pairs.index_page(snap)])
+    _alert_pages(shelf, snap, everything=everything)
+    _anomaly_pages(con, shelf, snap, everything=everything)
+    if everything or slow or snap.is_small:
+        series_files.write_pages(shelf, snap)
+        _pair_pages(con, shelf, snap)
+    if everything:
+        series_files.write_quiet(con, shelf, snap)
+    if slow:
+        _slow_pages(con, shelf, snap)
+
+
+def _slow_pages(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    covered = read.coverage(con, (snap.at - timedelta(days=3)).date())
+    refused = read.quarantine(con, snap.at - timedelta(days=7))
+    pages = [
+        quality.page(snap, covered, refused),
+        correlations.page(snap),
+        others.digests_page(snap),
+        others.backtests_page(snap),
+        others.methods_page(snap),
+        cookbook.page(snap, con),
+    ]
+    _put(shelf, snap, pages)
+    _catalogue(con, shelf, snap)
+
+
+def _put(shelf: Shelf, snap: Snapshot, pages: Iterable[Page]) -> None:
+    for page in pages:
+        shelf.put(page.path, render.html(page, snap))
+
+
+def _alert_pages(shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
+    """Pages of alerts that are open or ended within the hour; all that are missing."""
+    fresh = snap.at - timedelta(hours=1)
+    for alert in snap.alerts.iter_rows(named=True):
+        page_is_due = everything or alert["state"] != "resolved" or (alert["resolved_at"] or fresh) >= fresh
+        if alert["fired_at"] and (page_is_due or abnormal.alert_path(alert["id"]) not in shelf):
+            _put(shelf, snap, [alerts.alert_page(snap, alert)])
+
+
+def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
+    """The list, the pages of the days still open, and any day that has none yet."""
+    days = _days(con, shelf, snap, everything=everything)
+    _put(shelf, snap, [anomalies.index_page(snap, days)])
+    for day in (row["day"] for row in days):
+        path = abnormal.day_path(day)
+        is_open = (snap.at.date() - day).days < DAYS_STILL_OPEN
+        if not is_open and path in shelf:
+            continue
+        start = overview.midnight(day)
+        mine = read.anomalies(con, start, start + timedelta(days=1))
+        _put(shelf, snap, [anomalies.day_page(snap, day, mine, snap.alerts)])
+
+
+def _days(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> list[dict[str, Any]]:
+    """Days with anomalies, newest first: counted anew by the full render, else remembered plus the open ones."""
+    if everything or "anomaly_days" not in shelf.state:
+        days = read.anomaly_days(con).to_dicts()
+    else:
+        first = overview.midnight(snap.at.date()) - timedelta(days=DAYS_STILL_OPEN - 1)
+        counted = (
+            snap.anomalies.filter(pl.col("ts") >= first)
+            .group_by(pl.col("ts").dt.date().alias("day"))
+            .agg(
+                pl.len().alias("anomalies"),
+                (pl.col("severity") == "critical").sum().alias("critical"),
+                (pl.col("severity") == "high").sum().alias("high"),
+                pl.col("symbol").n_unique().alias("symbols"),
+            )
+            .to_dicts()
+        )
+        known = [row | {"day": date.fromisoformat(row["day"])} for row in shelf.state["anomaly_days"]]
+        days = counted + [row for row in known if row["day"] not in {r["day"] for r in counted}]
+    days.sort(key=lambda row: row["day"], reverse=True)
+    shelf.state["anomaly_days"] = [row | {"day": row["day"].isoformat()} for row in days]
+    return days
+
+
+def _pair_pages(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    """Pages, data and API of the pairs, most stretched and best fitted first, as many as are shown."""
+    shown = snap.newest_fits[: snap.options.max_pairs]
+    tails = series_files.pair_tails(con, snap, shown)
+    for fit in shown:
+        tail = tails.get((fit["pair"], fit["interval"]))
+        if tail is None:
+            tail = pl.DataFrame(schema=series_files.PAIR_SCHEMA)
+        _put(shelf, snap, [pairs.pair_page(snap, fit, tail)])
+        series_files.write_pair(shelf, snap, fit, tail)
+
+
+def _catalogue(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    views = {point.view: read.columns(con, point.view) for point in api.ENDPOINTS if point.view}
+    views["series"] = [c for c in views["series"] if c[0] in ("source", "symbol", "calendar")]
+    pair_slugs = [pair_slug(fit) for fit in snap.newest_fits[: snap.options.max_pairs]]
+    catalogue = api.catalogue(
+        views, [key.slug for key in snap.keys], pair_slugs, list(snap.options.intervals)
+    )
+    shelf.put("api/index.json", orjson.dumps(catalogue, option=orjson.OPT_INDENT_2))
+    page = Page(
+        "api/index.html",
+        "api.html",
+        "Files",
+        {"c": catalogue, "first": snap.keys[0].slug if snap.keys else ""},
+        live=False,
+    )
+    _put(shelf, snap, [page])
+
+
+def _remove_gone(shelf: Shelf, snap: Snapshot) -> int:
+    """Data and API files of series, pairs and intervals that are no more; never a page."""
+    names = {key.slug for key in snap.keys} | {pair_slug(fit) for fit in snap.newest_fits}
+    gone = []
+    for path in shelf.files:
+        parts = path.split("/")
+        if (
+            parts[0] == "data"
+            and parts[1] in ("symbols", "pairs")
+            or parts[0] == "api"
+            and len(parts) > 2
+            and parts[1] != "correlation"
+        ):
+            if parts[2].removesuffix(".js").removesuffix(".json") not in names:
+                gone.append(path)
+    shelf.sweep()
+    return shelf.drop(gone)
+
+
+def _pulse(shelf: Shelf, snap: Snapshot) -> tuple[str, list[tuple[str, bytes]]]:
+    """The build's name, and the two files that tell of it: `api/pulse.json` and, for file://, `latest.js`."""
+    rendered = utc(snap.options.now).timestamp()
+    pulse: dict[str, Any] = {
+        "build": f"{rendered:.3f}",
+        "rendered_at": rendered,
+        "rendered_text": overview.rendered(snap),
+        "market_now": utc(snap.at).timestamp(),
+        "simulated": snap.options.simulated,
+        "run_id": snap.options.run_id,
+        "sources": freshness(snap.feeds),
+        "counts": {
+            "series": snap.series.height,
+            "pairs": len(snap.newest_fits),
+            "alerts_firing": len(snap.open_alerts),
+            "anomalies_24h": snap.anomalies.filter(pl.col("ts") >= snap.at - timedelta(days=1)).height,
+        },
+    }
+    pages = [path for path in shelf.keys if path.endswith(".html") and len(shelf.keys[path]) == 2]
+    if len(pages) <= 400:
+        pulse["keys"] = {
+            path: shelf.key(path)
+            for path in pages
+            if path.count("/") < 1 or path.endswith("/index.html") or path.startswith(("symbols/", "pairs/"))
+        }
+    return pulse["build"], [
+        ("api/pulse.json", orjson.dumps(pulse)),
+        ("latest.js", b"TW.pulse(" + orjson.dumps(pulse) + b");\n"),
+    ]

@@ -1,0 +1,215 @@
+"""What one render knows: every frame it needs, read once, and the facts several pages derive from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from pipelines.market import CONTINUOUS, Series, naive
+from reports.options import SiteOptions
+from warehouse import read
+
+KEEP_MINUTES = 1500
+LOOK_BACK = timedelta(days=5)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A source's freshness: `data_to` is the end of its newest closed minute, naive UTC."""
+
+    source: str
+    calendar: str
+    series: int
+    data_to: datetime | None
+    closed: bool
+    opens_at: datetime | None
+    worst: str
+    worst_lag_s: float | None
+
+
+@dataclass
+class Snapshot:
+    """The frames of one render; times naive UTC. `at` is the market's time."""
+
+    options: SiteOptions
+    at: datetime
+    series: pl.DataFrame
+    minutes: pl.DataFrame
+    quarters: pl.DataFrame
+    windows: pl.DataFrame
+    anomalies: pl.DataFrame
+    fits: pl.DataFrame
+    spreads: pl.DataFrame
+    alerts: pl.DataFrame
+    deliveries: pl.DataFrame
+    runs: pl.DataFrame
+    latency: pl.DataFrame
+    quality: pl.DataFrame
+    gaps: pl.DataFrame
+    sessions: pl.DataFrame
+    states: pl.DataFrame
+    correlations: pl.DataFrame
+    stats: pl.DataFrame
+    digests: list[str] = field(default_factory=list)
+
+    @cached_property
+    def keys(self) -> list[Series]:
+        return [Series(*row) for row in self.series.select("source", "symbol").iter_rows()]
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether the minute can afford each symbol's own files."""
+        return self.series.height <= self.options.minute_series
+
+    @cached_property
+    def calendars(self) -> dict[Series, str]:
+        return {
+            Series(s, y): c or CONTINUOUS
+            for s, y, c in self.series.select("source", "symbol", "calendar").iter_rows()
+        }
+
+    @cached_property
+    def bars(self) -> dict[Series, pl.DataFrame]:
+        """Each series' newest one-minute bars with indicators, oldest first."""
+        return by_series(self.minutes)
+
+    @cached_property
+    def closes(self) -> dict[Series, pl.DataFrame]:
+        """Each series' quarter-hour closes."""
+        return by_series(self.quarters)
+
+    @cached_property
+    def panes(self) -> dict[Series, list[Row]]:
+        """Each series' newest complete window per interval, narrowest first: the numbers the rules see."""
+        order = {name: n for n, name in enumerate(self.options.intervals)}
+        found: dict[Series, list[Row]] = {}
+        for row in self.windows.iter_rows(named=True):
+            found.setdefault(Series(row["source"], row["symbol"]), []).append(row)
+        return {key: sorted(rows, key=lambda r: order.get(r["interval"], 99)) for key, rows in found.items()}
+
+    @cached_property
+    def flagged(self) -> dict[Series, pl.DataFrame]:
+        """Each series' anomalies, newest first."""
+        return by_series(self.anomalies)
+
+    @cached_property
+    def holes(self) -> dict[Series, pl.DataFrame]:
+        return by_series(self.gaps)
+
+    @cached_property
+    def figures(self) -> dict[Series, list[Row]]:
+        """Each series' statistics over trailing windows."""
+        return {key: rows.to_dicts() for key, rows in by_series(self.stats).items()}
+
+    @cached_property
+    def open_alerts(self) -> list[Row]:
+        """Pending and firing alerts, worst first."""
+        rank = {"critical": 0, "high": 1, "medium": 2, "info": 3}
+        rows = [r for r in self.alerts.iter_rows(named=True) if r["state"] == "firing"]
+        return sorted(rows, key=lambda r: (rank.get(r["severity"], 9), -naive(r["started_at"]).timestamp()))
+
+    @cached_property
+    def newest_fits(self) -> list[Row]:
+        """The newest fit of every pair with its live z-score, most stretched first."""
+        live = {(r["pair"], r["interval"]): r for r in self.spreads.iter_rows(named=True)}
+        fits = []
+        for fit in self.fits.filter(pl.col("age") == 1).iter_rows(named=True):
+            now = live.get((fit["pair"], fit["interval"]))
+            z = now["zscore"] if now and now["zscore"] is not None else fit["zscore"]
+            fits.append(fit | {"z": z, "z_at": now["ts"] if now else fit["fitted_at"]})
+        return sorted(fits, key=lambda f: -abs(f["z"]) if f["z"] is not None else 1)
+
+    @cached_property
+    def feeds(self) -> list[Feed]:
+        """Each source's newest minute and whether its exchange is open, from the sessions of its calendar."""
+        newest = {
+            Series(s, y): ts
+            for s, y, ts in self.minutes.group_by("source", "symbol").agg(pl.col("ts").max()).iter_rows()
+        }
+        feeds = []
+        for source in dict.fromkeys(key.source for key in self.keys):
+            keys = [key for key in self.keys if key.source == source and key in newest]
+            if not keys:
+                continue
+            calendar = self.calendars[keys[0]]
+            closed, opens_at = self._hours(calendar)
+            slowest = min(keys, key=lambda key: newest[key])
+            start = max(
+                newest[slowest] + timedelta(minutes=1), opens_at if opens_at and not closed else datetime.min
+            )  # noqa: DTZ901
+            feeds.append(
+                Feed(
+                    source=source,
+                    calendar=calendar,
+                    series=len(keys),
+                    data_to=max(newest[key] for key in keys) + timedelta(minutes=1),
+                    closed=closed,
+                    opens_at=opens_at,
+                    worst=slowest.symbol,
+                    worst_lag_s=None if closed else (self.at - start).total_seconds(),
+                )
+            )
+        return feeds
+
+    def _hours(self, calendar: str) -> tuple[bool, datetime | None]:
+        """(closed now, the open that matters): the running session's open, or the next one when closed."""
+        if calendar == CONTINUOUS:
+            return False, None
+        days = self.sessions.filter(pl.col("calendar") == calendar)
+        running = days.filter((pl.col("open_ts") <= self.at) & (pl.col("close_ts") > self.at))
+        if running.height:
+            return False, running["open_ts"][0]
+        coming = days.filter(pl.col("open_ts") > self.at).sort("open_ts")
+        return True, coming["open_ts"][0] if coming.height else None
+
+
+def by_series(frame: pl.DataFrame) -> dict[Series, pl.DataFrame]:
+    """Splits a frame by (source, symbol), order kept."""
+    if not frame.height:
+        return {}
+    parts = frame.partition_by("source", "symbol", as_dict=True, maintain_order=True)
+    return {Series(*(str(part) for part in key)): rows for key, rows in parts.items()}
+
+
+def take(con: read.Connection, options: SiteOptions) -> Snapshot:
+    """Reads everything a minute's render needs: about a dozen queries, whatever the number of symbols."""
+    at = naive(options.at)
+    series = read.series(con)
+    small = series.height <= options.minute_series
+    minutes = read.minutes(
+        con, at - (LOOK_BACK if small else timedelta(hours=6)), KEEP_MINUTES if small else 240
+    )
+    day = at - timedelta(days=1)
+    return Snapshot(
+        options=options,
+        at=at,
+        series=series,
+        minutes=minutes,
+        quarters=quarters_of(minutes) if small else read.quarter_closes(con, at - timedelta(hours=26)),
+        windows=read.windows(con, options.widths, at),
+        anomalies=read.anomalies(con, at - timedelta(days=2)),
+        fits=read.pair_fits(con),
+        spreads=read.pair_newest(con, day),
+        alerts=read.alerts(con, at - timedelta(days=7)),
+        deliveries=read.deliveries(con, at - timedelta(days=7)),
+        runs=read.runs(con, day),
+        latency=read.latency(con, at - timedelta(hours=3)),
+        quality=read.quality(con, at - timedelta(days=7)),
+        gaps=read.gaps(con, at - LOOK_BACK),
+        sessions=read.sessions(con, at - timedelta(days=7), at + timedelta(days=7)),
+        states=read.source_states(con),
+        correlations=read.correlations(con),
+        stats=read.symbol_stats(con),
+    )
+
+
+def quarters_of(minutes: pl.DataFrame) -> pl.DataFrame:
+    """Quarter-hour closes of one-minute bars that are sorted by time."""
+    return minutes.group_by("source", "symbol", pl.col("ts").dt.truncate("15m"), maintain_order=True).agg(
+        pl.col("close").last()
+    )

@@ -1,0 +1,145 @@
+"""Numbers, times and marks as a reader sees them; the filters of every template.
+
+A missing value is an en dash, never 0; a minus is U+2212, so that columns align; times are UTC.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from pipelines.market import slug, utc
+
+NONE = "–"
+SEVERITIES = ("critical", "high", "medium", "info")
+SEVERITY_MARK = {"critical": "◆", "high": "▲", "medium": "■", "info": "●", "ok": "✓"}
+KIND_NAMES = {
+    "volume": "Volume",
+    "price_spike": "Price move",
+    "rsi_extreme": "RSI",
+    "volatility": "Volatility",
+    "spread": "Spread",
+    "latency": "Latency",
+    "stale": "Stale feed",
+    "gap": "Gap",
+}
+
+
+def is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """`64,250.00`; a rounded negative zero loses its sign."""
+    if value is None or is_missing(value):
+        return NONE
+    text = f"{value:,.{digits}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    text = number(value, digits)
+    return (
+        f"+{text}"
+        if value is not None and not is_missing(value) and value > 0 and text.strip("0.,")
+        else text
+    )
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A ratio as per cent with its sign: 0.0142 is `+1.42 %`."""
+    return NONE if value is None or is_missing(value) else f"{signed(value * 100, digits)} %"
+
+
+def compact(value: float | None) -> str:
+    """Four significant digits with K, M, B: for volumes."""
+    if value is None or is_missing(value):
+        return NONE
+    size = abs(value)
+    for limit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if size >= limit:
+            return f"{value / limit:.4g}{letter}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")
+
+
+def times(value: float | None) -> str:
+    return NONE if is_missing(value) else f"{number(value, 1)}×"
+
+
+def probability(value: float | None) -> str:
+    if value is None or is_missing(value):
+        return NONE
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def clock(at: datetime | None) -> str:
+    return NONE if at is None else f"{at:%H:%M}"
+
+
+def stamp(at: datetime | None) -> str:
+    """`21 Nov 09:41`."""
+    return NONE if at is None else f"{at.day} {at:%b %H:%M}"
+
+
+def full_time(at: datetime | None) -> str:
+    """`2026-11-21 09:41:07 UTC`."""
+    return NONE if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(at: datetime | date | None) -> str:
+    if at is None:
+        return ""
+    return f"{utc(at):%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, datetime) else at.isoformat()
+
+
+def duration(span: timedelta | float | None) -> str:
+    """`14 s`, `29 min`, `2 h 41 min`, `3 d`."""
+    if span is None or is_missing(span):
+        return NONE
+    seconds = max(0, round(span.total_seconds() if isinstance(span, timedelta) else span))
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{seconds // 60} min"
+    if seconds < 172800:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 86400} d"
+
+
+def kind_name(kind: str | None) -> str:
+    return KIND_NAMES.get(kind or "", (kind or NONE).replace("_", " "))
+
+
+def mark(severity: str) -> str:
+    return SEVERITY_MARK.get(severity, "●")
+
+
+def epoch(at: datetime | None) -> str:
+    """Seconds for a table's sort key; empty where there is no time."""
+    return "" if at is None else str(int(utc(at).timestamp()))
+
+
+def sort_key(value: Any) -> str:
+    return "" if is_missing(value) else str(value)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": number,
+    "signed": signed,
+    "percent": percent,
+    "compact": compact,
+    "times": times,
+    "probability": probability,
+    "clock": clock,
+    "stamp": stamp,
+    "full_time": full_time,
+    "iso": iso,
+    "duration": duration,
+    "kind_name": kind_name,
+    "mark": mark,
+    "epoch": epoch,
+    "sort_key": sort_key,
+    "slug": slug,
+}
