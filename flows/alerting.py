@@ -40,7 +40,7 @@ class Spoken:
 def rules_of(con: duckdb.DuckDBPyConnection, context: Context) -> list[Rule]:
     """Built-in, configured and user-made rules; a later one of the same name replaces an earlier."""
     catalogue = with_configured(columns(context.plan.params))
-    configured = [rule_from(_table(rule), catalogue) for rule in context.settings.rules if rule.enabled]
+    configured = [rule_from(rule.table(), catalogue) for rule in context.settings.rules if rule.enabled]
     return [*built_in([str(i) for i in context.plan.intervals]), *configured, *read_rules(con, catalogue)]
 
 
@@ -102,7 +102,7 @@ def site_options(context: Context, market_now: datetime, run_id: str | None, now
             stale_s=limits.stale_s,
         ),
         rules=[_in_force(rule) for rule in built_in([str(i) for i in context.plan.intervals])]
-        + [_in_force(rule_from(_table(rule))) for rule in settings.rules if rule.enabled],
+        + [_in_force(rule_from(rule.table())) for rule in settings.rules if rule.enabled],
     )
 
 

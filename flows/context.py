@@ -70,8 +70,14 @@ class Context:
 
 
 def assemble(settings: Settings | None = None) -> Context:
-    """The context of the given settings, else of the configuration in force."""
+    """The context of the given settings, else of the configuration in force.
+
+    A data folder that the demo made keeps its own configuration: no command mixes real data into it.
+    """
     chosen = settings or load()
+    demo = chosen.data_dir / "demo.toml"
+    if demo.exists() and chosen.path != demo:
+        chosen = load(demo, {})
     home = chosen.data_dir / "warehouse"
     catalog = chosen.warehouse.catalog.reveal() if chosen.warehouse.catalog else ""
     return Context(

@@ -1,7 +1,7 @@
-"""The command a minute's run is started with: everything is imported and open before the minute strikes.
+"""The command a flow run is started with: `python -m flows.engine [minute]`.
 
-The worker starts the process about ten seconds early and Prefect's engine then waits for the minute. Heavier
-flows use Prefect's plain engine.
+The worker starts a scheduled run's process about ten seconds early and Prefect's engine then waits for its
+minute. For the minute everything is imported and open by then; the heavier flows use the plain engine.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import os
 import runpy
 import sys
 
-# DuckDB would import pandas at the first bound parameter, half a second for nothing: the minute has none.
-sys.modules["pandas"] = None  # type: ignore[assignment]
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+from flows.processes import die_with_parent
 
-from flows import minute  # noqa: E402
-from warehouse.errors import TapewatchError  # noqa: E402
+
+def main() -> None:
+    """Warms the minute if asked to, then hands over to Prefect's engine."""
+    die_with_parent()
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    if "minute" in sys.argv[1:]:
+        # DuckDB imports pandas at its first bound parameter: half a second for nothing the minute needs.
+        sys.modules["pandas"] = None  # type: ignore[assignment]
+        runpy.run_module("flows.warming")
+    runpy.run_module("prefect.engine", run_name="__main__")
+
 
 if __name__ == "__main__":
-    try:
-        minute.warm()
-    except TapewatchError as error:
-        print(f"not warmed: {error}", file=sys.stderr)
-    runpy.run_module("prefect.engine", run_name="__main__")
+    main()

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -21,11 +21,12 @@ from pipelines import derive, landing
 from pipelines.ingest import Feed, Stores, ingest_requests
 from pipelines.market import CONTINUOUS, Interval, floor_minute, naive, utc
 from pipelines.quality import gate
+from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
-from pipelines.quality.contract import BARS, TRADES
 from pipelines.sessions import sessions
 from pipelines.sources.base import BarRequest, SourceError
 from pipelines.sources.files import FileRows, read_parts
+from warehouse.build import sessions_between
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
 from warehouse.load import Batch, Loaded, is_loaded, load_bars, load_interval_bars, load_trades
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 CHUNK_REQUESTS = 20
 """Requests of one symbol in a batch: about two weeks of Binance minutes; a kill costs no more than that."""
+SESSIONS_A_REQUEST = 4
+"""Never more than the seven days that Yahoo gives at once, weekend and holiday included."""
+BEFORE_CLOSE = timedelta(minutes=5)
 Progress = Callable[[int, int, str], None]
 
 
@@ -98,7 +102,7 @@ def backfill(
             fill_sessions(con, context, feed.calendar, start.date(), until.date())
         clocks[feed.source.name] = naive(floor_minute(market_now))
         chosen = [s.upper() for s in symbols] or list(feed.symbols)
-        work += [(feed, market_now, chunk) for s in chosen for chunk in _chunks(feed, s, start, until)]
+        work += [(feed, market_now, chunk) for s in chosen for chunk in _chunks(con, feed, s, start, until)]
     work.sort(key=lambda item: item[2][-1].until, reverse=True)
     for done, (feed, market_now, chunk) in enumerate(work):
         if progress:
@@ -179,10 +183,31 @@ def fill_sessions(
     return store_sessions(con, context, sessions(calendar, start, end, overrides))
 
 
-def _chunks(feed: Feed, symbol: str, start: datetime, until: datetime) -> Iterator[list[BarRequest]]:
-    requests = feed.source.plan(symbol, utc(start), until, until)
+def _chunks(
+    con: duckdb.DuckDBPyConnection, feed: Feed, symbol: str, start: datetime, until: datetime
+) -> Iterator[list[BarRequest]]:
+    spans = [(utc(start), until)]
+    if feed.calendar != CONTINUOUS:
+        found = sessions_between(con, feed.calendar, naive(start) - timedelta(days=7), naive(until))
+        spans = list(session_spans(found, naive(start), until))
+    requests = [request for since, to in spans for request in feed.source.plan(symbol, since, to, until)]
     for first in range(0, len(requests), CHUNK_REQUESTS):
         yield requests[first : first + CHUNK_REQUESTS]
+
+
+def session_spans(
+    found: pl.DataFrame, start: datetime, until: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """Stretches of up to four sessions, each from just before the close of the session before it.
+
+    The first bar of a Yahoo reply has no volume, so a reply must never begin with a session's first minute.
+    """
+    rows = [(utc(opens), utc(closes)) for opens, closes in found.select("open_ts", "close_ts").iter_rows()]
+    wanted = sum(closes <= utc(start) for _, closes in rows)
+    for first in range(wanted, len(rows), SESSIONS_A_REQUEST):
+        group = rows[first : first + SESSIONS_A_REQUEST]
+        before = rows[first - 1][1] if first else group[0][0] - timedelta(days=1)
+        yield before - BEFORE_CLOSE, min(group[-1][1], until)
 
 
 def _load_chunk(
@@ -209,8 +234,8 @@ def _load_part(
     calendars: dict[str, str],
     now: datetime,
 ) -> Loaded:
-    contract = TRADES if part.kind == "trades" else BARS
-    minute = part.kind == "bars" and part.interval == Interval(60)
+    contract = TRADES if part.interval is None else bars(part.interval)
+    minute = part.interval == Interval(60)
     gated = gate.split(part.frame, contract, now)
     stamp = (batch.source, batch.run_id, batch.batch_id, now)
     bad = [to_quarantine(f.with_columns(file=pl.lit(Path(batch.path).name)), *stamp)

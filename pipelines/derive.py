@@ -36,6 +36,7 @@ JUDGED = {
     "rsi_extreme": ("1h",),
 }
 """Kind -> intervals it is judged on: an RSI of minutes leaves 70/30 many times a day and says nothing."""
+NEEDS_PAST = {*JUDGED["volatility"], *JUDGED["rsi_extreme"]}
 HISTORY_KINDS = frozenset({"import", "backfill", "heal", "inbox"})
 
 
@@ -72,13 +73,15 @@ def derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan:
     build.touch(con, batches)
     calendars = build.calendars(con)
     before = build.progress(con)
-    known = {source: FOREVER for source in calendars} | before | dict(clocks)
+    known = dict.fromkeys(calendars, FOREVER) | before | dict(clocks)
     build.stage_clocks(con, known, _closing(con, clocks, before, calendars, plan.intervals))
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
+    widths = build.plan_windows(con)
     windows, rows, anomalies, baselines = [], [], [], []
-    for interval in (MINUTE, *plan.intervals):
-        fronts = build.fronts_1m(con)
-        if interval != MINUTE:
+    for interval in (MINUTE, *(interval for interval in plan.intervals if interval.seconds in widths)):
+        if interval == MINUTE:
+            fronts = build.fronts_1m(con)
+        else:
             windows.append(build.closed_windows(con, str(interval), interval.seconds))
             stage(con, "new_windows", windows[-1])
             fronts = windows[-1].group_by("source", "symbol").agg(first_new=pl.col("ts").min(), rows=pl.len())
@@ -292,7 +295,7 @@ def _judged(
     new = tail.filter("is_new").join(computed.drop("volume_ratio", "volume_robust_z"), on=keys, how="inner")
     new = judge(new)
     old = tail.filter(~pl.col("is_new")).select(keys)
-    if old.is_empty():
+    if old.is_empty() or not NEEDS_PAST & {str(interval)}:
         return detectors.judged_bars(new.sort(keys))
     first, last = old["ts"].min(), old["ts"].max()
     stored = build.stored_values(con, str(interval), first, last, ("rsi_14", "volatility_20"))

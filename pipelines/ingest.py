@@ -18,8 +18,8 @@ import polars as pl
 from pipelines import landing
 from pipelines.market import MINUTE, floor_minute, naive, utc
 from pipelines.quality import gate
-from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.quality.contract import BARS
+from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sources.base import BarRequest, Failure, Parsed, Reply, Source, SourceError
 from warehouse.connect import Location
 from warehouse.load import Batch, Loaded, load_bars, loaded_batches, watermarks
@@ -177,12 +177,14 @@ def judge(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Accepted closed bars, and everything that cannot be one in the shape of `quarantine`.
 
-    The minute that is still open is neither: it comes again when it has closed. A bar from the future is
-    not an open bar, so it goes to quarantine.
+    A minute that is still open or has no volume yet is neither: it comes again. A bar from the future is not an
+    open bar, so it goes to quarantine.
     """
     now = naive(market_now)
     is_open = ~pl.col("is_closed") & (pl.col("ts") <= now)
-    gated = gate.split(parsed.bars.filter(~is_open), BARS, market_now)
+    # Yahoo's first bar of a reply has no volume worth the name; the overlap of the next request brings it whole.
+    comes_again = (is_open | (pl.col("volume").is_null() & pl.col("close").is_not_null())).fill_null(False)
+    gated = gate.split(parsed.bars.filter(~comes_again), BARS, market_now)
     rows = [
         to_quarantine(frame, source, run_id, batch_id, seen_at)
         for frame in (gated.quarantined, parsed.rejects)

@@ -68,15 +68,22 @@ def stage_clocks(con: duckdb.DuckDBPyConnection, clocks: dict[str, datetime], cl
     stage(con, "closing", closing)
 
 
+def plan_windows(con: duckdb.DuckDBPyConnection) -> set[int]:
+    """Temporary table `planned`: the closed windows that `touched` and `closing` call for; returns their widths in s."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE planned AS {render('todo')}")
+    return {seconds for (seconds,) in con.execute("SELECT DISTINCT seconds FROM planned").fetchall()}
+
+
 def closed_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) -> pl.DataFrame:
-    """The closed windows of one interval that `touched` and `closing` call for; columns of calc.windows but run_id.
+    """The windows of one interval in `planned`; columns of calc.windows but run_id.
 
     A window whose forerunner changed is among them, since its return starts there.
     """
-    con.execute(f"CREATE OR REPLACE TEMP TABLE todo AS {render('todo', seconds=seconds)}")
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE todo AS "
+        f"SELECT source, symbol, ts, end_ts FROM planned WHERE seconds = {seconds}"
+    )
     since, until = con.execute("SELECT min(ts), max(end_ts) FROM todo").fetchall()[0]
-    if since is None:
-        return frame(con, "SELECT * EXCLUDE (run_id) FROM calc.windows WHERE false")
     reach_days = 5 if seconds >= 86400 else 0
     after = render(
         "following", seconds=seconds, interval=interval, reach_days=reach_days,

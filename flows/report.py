@@ -1,0 +1,49 @@
+"""The whole site rendered anew, in Prefect and from the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact
+from prefect.runtime import flow_run
+
+from flows import alerting
+from flows.context import Context, assemble, reading
+from pipelines.market import utc
+from reports.site import Published, publish
+from warehouse.stage import scalar
+
+
+def run_report(
+    context: Context, con: duckdb.DuckDBPyConnection, run_id: str | None, at: datetime | None = None
+) -> Published:
+    """Every page and file of the site; `at` (UTC) is the wall clock it is rendered for."""
+    now = utc(at) if at else datetime.now(UTC)
+    newest = scalar(con, "SELECT max(market_now) FROM source_states")
+    market_now = utc(newest) if isinstance(newest, datetime) and at is None else now
+    return publish(con, context.settings.site_dir, alerting.site_options(context, market_now, run_id, now), "full")
+
+
+@task(name="render site")
+def render(at: datetime | None) -> dict[str, Any]:
+    """All pages; only what changed is rewritten."""
+    context = assemble()
+    with reading(context) as con:
+        done = run_report(context, con, str(flow_run.id or uuid4()), at)
+    site = context.settings.site
+    create_link_artifact(key="site", link=f"http://{site.host}:{site.port}/", link_text="Open the site")
+    return {"written": done.written, "unchanged": done.unchanged, "took_ms": done.took_ms}
+
+
+@flow(name="report", log_prints=False)
+def report(at: datetime | None = None) -> dict[str, Any]:
+    """The whole site rendered from the warehouse.
+
+    Args:
+        at: The moment it is rendered for (UTC). Leave empty for now.
+    """
+    return render(at)
