@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pipelines.alerts.history import (
 )
 from pipelines.alerts.outgoing import outgoing
 from pipelines.alerts.rules import Rule, user_rule
+from reports.digest_facts import digest_rows
 from reports.notify.channel import ChannelConfig
 from reports.notify.channels import senders
 from reports.notify.deliver import TRIES, backoff_s, drain
@@ -224,6 +226,18 @@ def test_secrets_reach_neither_the_log_nor_the_warehouse_nor_the_site(
     for text in (caplog.text, stored, pages):
         assert secret not in text
         assert "signing0key" not in text
+
+
+@pytest.mark.capability("ALR-11")
+def test_a_digest_reaches_the_page_and_the_webhook_once_however_often_it_is_made(desk, receiver, facts):
+    desk.hook(receiver.url)
+    assert desk.put(*digest_rows(facts, ["hook"])) == 2
+    assert desk.put(*digest_rows(facts, ["hook"])) == 0
+    assert desk.drain() == (2, 0, 0)
+    told = json.loads(receiver.got[0][1])
+    assert told["type"] == "tapewatch.digest"
+    assert [alert["symbol"] for alert in told["data"]["facts"]["alerts"]] == ["BTCUSDT", "XRPUSDT"]
+    assert (desk.site / "digests" / "20261121T1240Z.html").exists()
 
 
 def test_the_wait_doubles_up_to_an_hour():
