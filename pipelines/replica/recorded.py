@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.replica import nyse
-from pipelines.replica.columns import COLUMNS, NO_BARS, NO_TRADES, Bars, Row, Trades, bar_of, bars_from
+from pipelines.replica.columns import COLUMNS, NO_BARS, NO_TRADES, Bars, Row, Trades, bar_of, bars_from, join
 from pipelines.replica.errors import ReplicaError
 from pipelines.replica.instruments import Instrument
 from pipelines.replica.shocks import Shock
@@ -109,6 +109,9 @@ class RecordedMarket:
 
     def _list(self, venue: str, symbol: str, bars: Bars) -> None:
         key = f"{venue}:{symbol}"
+        if key in self._bars:
+            bars = join([self._bars[key], bars])
+            bars = bars.take(np.unique(bars.ts, return_index=True)[1])
         equity = venue == "yahoo"
         base, quote = (symbol, "USD") if equity else _legs(symbol)
         scale = 100 if equity else _scale(bars.close)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread, current_thread, main_thread
 from types import TracebackType
 from typing import Any
 
@@ -50,13 +53,46 @@ class ReplicaConfig:
 
 
 class _Server(uvicorn.Server):
-    """Lets go of hanging requests as soon as it is told to stop."""
+    """Stops at once when asked and lets go of hanging requests."""
 
-    app: ReplicaApp
+    def __init__(self, app: ReplicaApp) -> None:
+        super().__init__(_settings(app))
+        self.app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        while not self.should_exit:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leave.wait(), 0.1)
+
+    def leave(self) -> None:
+        """Ask it to stop, from any thread."""
+        self.should_exit = True
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._leave.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.app.stopping.set()
         await super().shutdown(sockets)
+
+
+def _settings(app: ReplicaApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none" if app.streams is None else "websockets-sansio",
+        lifespan="off",
+        access_log=False,
+        log_level="critical",
+        date_header=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
+        backlog=512,
+    )
 
 
 def market_of(config: ReplicaConfig) -> Market:
@@ -109,27 +145,6 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _server(app: ReplicaApp) -> _Server:
-    server = _Server(
-        uvicorn.Config(
-            app,
-            loop="asyncio",
-            http="h11",
-            ws="none" if app.streams is None else "websockets-sansio",
-            lifespan="off",
-            access_log=False,
-            log_level="critical",
-            date_header=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            timeout_keep_alive=75,
-            backlog=512,
-        )
-    )
-    server.app = app
-    return server
-
-
 def serve(config: ReplicaConfig, announce: Callable[[str], None] = print) -> None:
     """Run until SIGTERM or Ctrl-C; announces the address once it listens. Raises ReplicaError."""
     app = assemble(config)
@@ -138,12 +153,11 @@ def serve(config: ReplicaConfig, announce: Callable[[str], None] = print) -> Non
     announce(
         f"replica listening on http://{config.host}:{sock.getsockname()[1]} ({app.book.market.name} market)"
     )
-    try:
-        _server(app).run(sockets=[sock])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sock.close()
+    if current_thread() is main_thread():
+        # uvicorn raises the signal again once it has stopped: then the process ends with 0, not by SIGTERM.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    with sock, suppress(KeyboardInterrupt):
+        _Server(app).run(sockets=[sock])
 
 
 class Replica:
@@ -170,7 +184,6 @@ class Replica:
         self.config = ReplicaConfig(port, data, speed, now, faults, seed, weight_limit, latency_s)
         ready = None if isinstance(market, str | Path) else market
         self.app = assemble(self.config, ready, clock, limit)
-        self._started = Event()
         self._thread: Thread | None = None
         self._server: _Server | None = None
         self.port = 0
@@ -196,7 +209,7 @@ class Replica:
         sock = bind(self.config.host, self.config.port)
         sock.listen(512)
         self.port = sock.getsockname()[1]
-        self._server = _server(self.app)
+        self._server = _Server(self.app)
         self._thread = Thread(target=self._run, args=(sock,), name="replica", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + 10
@@ -209,9 +222,14 @@ class Replica:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._server and self._thread:
-            self._server.should_exit = True
-            self._thread.join(10)
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server and its thread; nothing happens the second time."""
+        thread, self._thread = self._thread, None
+        if self._server and thread:
+            self._server.leave()
+            thread.join(10)
 
     def _run(self, sock: socket.socket) -> None:
         with sock:
