@@ -25,6 +25,9 @@ from warehouse.errors import WarehouseError
 
 LAKE = "lake"
 EXTENSIONS = ("ducklake", "sqlite_scanner")
+ONE_SCAN = "SET GLOBAL sqlite_disable_multithreaded_scans = true"
+"""Without it a scan of the catalog stops at the highest rowid that its transaction saw first: a reader in an open
+transaction would silently find no rows in files that were merged meanwhile (6 rows became 0)."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def connect(location: Location, *, read_only: bool = False) -> duckdb.DuckDBPyCo
     con.execute("SET TimeZone = 'UTC'")
     for name in EXTENSIONS:
         _load_extension(con, name)
+    con.execute(ONE_SCAN)
     options = [f"DATA_PATH '{location.storage_uri}'"] if not read_only else ["READ_ONLY"]
     if location.is_embedded:
         options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 30000"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse.connect import EXTENSIONS, LAKE, Location, transaction
+from warehouse.connect import EXTENSIONS, LAKE, ONE_SCAN, Location, transaction
 from warehouse.errors import WarehouseError
 
 INDICATOR_KEY = {"source": "VARCHAR", "symbol": "VARCHAR", "interval": "VARCHAR", "ts": "TIMESTAMP"}
@@ -67,6 +67,7 @@ def write_open_sql(location: Location) -> Path:
         [
             f"-- Opens the warehouse read-only in DuckDB's shell {duckdb.__version__}.",
             *loads,
+            f"{ONE_SCAN};",
             f"ATTACH 'ducklake:{location.catalog_uri}' AS tapewatch (READ_ONLY);",
             "USE tapewatch.main;",
             "",
