@@ -130,6 +130,9 @@ def vectorised(node: Expression) -> pl.Expr:
             return vectorised(left) & vectorised(right)
         case Either(left=left, right=right):
             return vectorised(left) | vectorised(right)
+        case Compare(operator=sign, left=left, right=right) if not names_in(left):
+            # polars 2.1 gives one row for `constant > computed column` where the column is all null.
+            return vectorised(Compare(_MIRRORED[sign], right, left))
         case Compare(operator=sign, left=left, right=right):
             compared: pl.Expr = _OPERATORS[sign](vectorised(left), vectorised(right))
             return compared

@@ -165,6 +165,12 @@ rows = st.lists(
 SCHEMA = {"a": pl.Float64, "b": pl.Float64, "is_cointegrated": pl.Boolean}
 
 
+def test_a_column_without_any_value_yet_silences_a_rule_and_does_not_break_it():
+    frame = pl.DataFrame({"a": [None, None]}, schema={"a": pl.Float64})
+    for text in ("2 < abs(a)", "0 > -a", "2 + 2 == a * 1", "abs(a) > 2"):
+        assert frame.with_columns(said=vectorised(parse(text, COLUMNS)))["said"].to_list() == [None, None]
+
+
 @settings(max_examples=150, deadline=None)
 @given(conditions, rows)
 def test_a_row_and_a_frame_are_judged_alike(condition, table):
