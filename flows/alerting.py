@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import polars as pl
 
 from flows.context import Context
 from pipelines.alerts.columns import with_configured
-from pipelines.alerts.grouping import Route, Told, messages, notices
+from pipelines.alerts.grouping import Route, at_least
 from pipelines.alerts.history import read_alerts, read_rules, write_events
 from pipelines.alerts.judge import judge as judge_rows
-from pipelines.alerts.rules import Rule, built_in, rule_from
+from pipelines.alerts.outgoing import outgoing
+from pipelines.alerts.rules import Rule, Severity, built_in, rule_from
 from pipelines.alerts.states import Alert, open_labels, step
 from pipelines.analytics.params import columns
 from pipelines.derive import Derived
@@ -61,10 +62,29 @@ def judge(
     judged = judge_rows(rules, utc(market_now), series, pairs, feeds, open_labels(before))
     events = step(before, judged, rules, utc(market_now), run_id)
     newest = {alert.id: alert for alert in [*before, *events]}
-    told = {key: Told(*value) for key, value in outbox.told(con).items()}
-    due = notices(newest.values(), told, utc(market_now), Route())
-    channels = [channel.name for channel in context.settings.channels if channel.enabled]
-    return Spoken(events, messages(due, channels))
+    sent = outgoing(
+        list(newest.values()),
+        outbox.told_by_channel(con),
+        utc(market_now),
+        routes_of(context),
+        simulated=context.is_simulated,
+    )
+    return Spoken(events, sent)
+
+
+def routes_of(context: Context) -> dict[str, Route]:
+    """What each configured channel is told at once; `file` keeps digests only."""
+    return {
+        channel.name: Route(
+            severities=at_least(cast(Severity, channel.min_severity)),
+            cooldown=channel.cooldown,
+            repeat_after=channel.repeat,
+            escalate_after=channel.escalate_after,
+            escalate_to=(channel.escalate_to,) if channel.escalate_to else (),
+        )
+        for channel in context.settings.channels
+        if channel.enabled and channel.kind != "file"
+    }
 
 
 def write(con: duckdb.DuckDBPyConnection, spoken: Spoken, now: datetime, run_id: str) -> None:
@@ -118,21 +138,6 @@ def _live_rows(derived: Derived) -> pl.DataFrame | None:
     return derived.rows.filter(pl.col("is_complete"), pl.col("ts") >= horizon)
 
 
-def _table(rule: Any) -> dict[str, Any]:
-    """A configured rule as the table the rule language reads."""
-    table: dict[str, Any] = {
-        "name": rule.name,
-        "when": rule.when,
-        "on": [] if tuple(rule.on) == ("*",) else list(rule.on),
-        "interval": rule.interval,
-        "severity": rule.severity,
-        "for": rule.for_ if isinstance(rule.for_, int) else max(int(rule.for_.total_seconds() // 60), 1),
-    }
-    if isinstance(rule.expires, datetime):
-        table["expires"] = rule.expires
-    return table
-
-
 def _in_force(rule: Rule) -> RuleInForce:
     return RuleInForce(
         name=rule.name,
@@ -144,4 +149,3 @@ def _in_force(rule: Rule) -> RuleInForce:
         clear=rule.clear or "",
         origin=rule.origin,
     )
-

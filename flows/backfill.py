@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import uuid4
+from typing import cast
+from uuid import UUID, uuid4
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -19,14 +20,15 @@ def load_history(
 ) -> dict[str, int | list[str]]:
     """Every chunk of the span, newest first, then what follows from it."""
     context = assemble()
-    artifact = create_progress_artifact(progress=0.0, key="backfill", description="Backfill")
+    artifact = cast(UUID, create_progress_artifact(progress=0.0, key="backfill", description="Backfill"))
+
+    def show(done: int, total: int, _: str) -> None:
+        update_progress_artifact(artifact_id=artifact, progress=round(100 * done / max(total, 1), 1))
+
     with writing(context) as con:
         brought = history.backfill(
-            con, context, str(flow_run.id or uuid4()), start, end, source, symbols,
-            progress=lambda done, total, _: update_progress_artifact(
-                artifact_id=artifact, progress=round(100 * done / max(total, 1), 1)
-            ),
-        )  # fmt: skip
+            con, context, str(flow_run.id or uuid4()), start, end, source, symbols, progress=show
+        )
     for problem in brought.problems:
         get_run_logger().warning(problem)
     return vars(brought)

@@ -94,10 +94,10 @@ def plan_of(settings: Settings) -> derive.Plan:
     params = IndicatorParams(
         sma=given.sma,
         ema=given.ema,
-        rsi=given.rsi.period[0],
+        rsi=_other_than(14, given.rsi.period),
         macd=(given.macd.fast, given.macd.slow, given.macd.signal),
         bollinger=(given.bollinger.period, given.bollinger.width),
-        atr=given.atr.period[0],
+        atr=_other_than(14, given.atr.period),
     )
     return derive.Plan(
         intervals=tuple(sorted(Interval.parse(text) for text in settings.windows.intervals if text != "1m")),
@@ -179,6 +179,11 @@ def store_sessions(con: duckdb.DuckDBPyConnection, context: Context, sessions: p
 def span_of_sessions(first: date, last: date) -> tuple[date, date]:
     """The days to fill for work on [first, last]: the baselines' reach before, a year ahead."""
     return first - timedelta(days=60), last + timedelta(days=366)
+
+
+def _other_than(usual: int, periods: tuple[int, ...]) -> int:
+    """The configured period beside the usual one, which every warehouse has anyway."""
+    return next((period for period in periods if period != usual), usual)
 
 
 def _is_loopback(url: str) -> bool:

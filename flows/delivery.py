@@ -34,7 +34,12 @@ def deliver_due(con: duckdb.DuckDBPyConnection, context: Context, run_id: str) -
 
 def channel_config(channel: Channel) -> ChannelConfig:
     """A `[[channel]]` of the settings as the channels read it; secrets are revealed only when a message is sent."""
-    secrets = {"url": channel.url, "key": channel.secret, "token": channel.token, "password": channel.password}
+    secrets = {
+        "url": channel.url,
+        "key": channel.secret,
+        "token": channel.token,
+        "password": channel.password,
+    }
     options: dict[str, Option] = {name: secret.reference for name, secret in secrets.items() if secret}
     plain: dict[str, Option] = {
         "chat": channel.chat_id,

@@ -18,7 +18,8 @@ def main() -> None:
     die_with_parent()
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    if "minute" in sys.argv[1:]:
+    wanted, sys.argv[1:] = sys.argv[1:], []
+    if "minute" in wanted:
         # DuckDB imports pandas at its first bound parameter: half a second for nothing the minute needs.
         sys.modules["pandas"] = None  # type: ignore[assignment]
         runpy.run_module("flows.warming")

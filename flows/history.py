@@ -138,7 +138,8 @@ def import_file(
     for number, part in enumerate(read_parts(path, name, now, symbol=symbol, interval=parsed)):
         if calendars[name] != CONTINUOUS and part.frame.height:
             first, last = part.frame["ts"].min(), part.frame["ts"].max()
-            assert isinstance(first, datetime) and isinstance(last, datetime)
+            assert isinstance(first, datetime)
+            assert isinstance(last, datetime)
             fill_sessions(con, context, calendars[name], first.date(), last.date())
         batch = Batch(
             batch_id=f"{name}-import-{digest}-{number}",
@@ -261,4 +262,3 @@ def _file_digest(path: Path, *parts: str | None) -> str:
     except OSError as error:
         raise TapewatchError(f"{path}: cannot be read: {error.strerror}") from error
     return digest.hexdigest()[:24]
-

@@ -25,7 +25,9 @@ def run_report(
     now = utc(at) if at else datetime.now(UTC)
     newest = scalar(con, "SELECT max(market_now) FROM source_states")
     market_now = utc(newest) if isinstance(newest, datetime) and at is None else now
-    return publish(con, context.settings.site_dir, alerting.site_options(context, market_now, run_id, now), "full")
+    return publish(
+        con, context.settings.site_dir, alerting.site_options(context, market_now, run_id, now), "full"
+    )
 
 
 @task(name="render site")

@@ -176,7 +176,9 @@ class Platform:
             own |= {"TAPEWATCH_PREFECT__PORT": str(prefect_port), "TAPEWATCH_SITE__PORT": str(site_port)}
         return own
 
-    def _start(self, name: str, command: list[str], environment: Mapping[str, str], console: bool = False) -> Child:
+    def _start(
+        self, name: str, command: list[str], environment: Mapping[str, str], console: bool = False
+    ) -> Child:
         child = Child(name, command, environment, self.data / "logs" / f"{name}.log", console=console)
         self.children[name] = child
         child.start()
@@ -190,9 +192,13 @@ class Platform:
                 return True
             server = self.children.get("server")
             if server is not None and not server.is_running:
-                raise TapewatchError(f"{what} ended at its start:\n{server.last_words()}\nmore in {server.log}")
+                raise TapewatchError(
+                    f"{what} ended at its start:\n{server.last_words()}\nmore in {server.log}"
+                )
             if time.monotonic() > deadline:
-                raise TapewatchError(f"{what} did not answer within {patience:.0f} s; see {self.data / 'logs'}")
+                raise TapewatchError(
+                    f"{what} did not answer within {patience:.0f} s; see {self.data / 'logs'}"
+                )
             time.sleep(0.2)
         return False
 
@@ -234,7 +240,13 @@ class Platform:
 
     def _stop_all(self) -> None:
         """Worker first, so that a run in its commit may end; everything is gone within ten seconds."""
-        for name, patience in (("first", 2.0), ("deploy", 1.0), ("worker", 4.0), ("server", 2.0), ("replica", 1.0)):
+        for name, patience in (
+            ("first", 2.0),
+            ("deploy", 1.0),
+            ("worker", 4.0),
+            ("server", 2.0),
+            ("replica", 1.0),
+        ):
             if name in self.children:
                 self.children.pop(name).stop(patience)
         (self.data / "run" / "state.json").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -39,7 +39,9 @@ class Run:
     A plain class, so that Prefect hands it on between tasks without looking inside.
     """
 
-    def __init__(self, context: Context, con: duckdb.DuckDBPyConnection, run_id: str, scheduled: datetime) -> None:
+    def __init__(
+        self, context: Context, con: duckdb.DuckDBPyConnection, run_id: str, scheduled: datetime
+    ) -> None:
         self.context = context
         self.con = con
         self.run_id = run_id
@@ -117,13 +119,24 @@ def derive_and_alert(run: Run) -> Derivation:
     )  # fmt: skip
 
 
-def publish_site(run: Run, scope: str = "minute") -> Published:
+def publish_site(run: Run, scope: Literal["minute", "full"] = "minute") -> Published:
     """The pages and files of the site that this minute changed."""
     started = time.perf_counter()
     options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC))
     done = publish(run.con, run.context.settings.site_dir, options, scope)
     run.took_ms["publish"] = [(time.perf_counter() - started) * 1000]
+    _note_build(run)
     return done
+
+
+def _note_build(run: Run) -> None:
+    """Leaves the run's id where the supervisor counts the renders that reached the site."""
+    path = run.context.settings.data_dir / "run" / "builds.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = path.read_text().splitlines()[-200:] if path.exists() else []
+    draft = path.with_suffix(".tmp")
+    draft.write_text("\n".join([*kept, run.run_id]) + "\n")
+    draft.replace(path)
 
 
 def record(run: Run, state: str, flow: str = "minute", detail: str | None = None) -> None:
@@ -163,7 +176,9 @@ def feed_health(run: Run) -> pl.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     gaps = dict(
-        run.con.execute("SELECT source, sum(minutes)::DOUBLE FROM gaps WHERE state = 'open' GROUP BY source").fetchall()
+        run.con.execute(
+            "SELECT source, sum(minutes)::DOUBLE FROM gaps WHERE state = 'open' GROUP BY source"
+        ).fetchall()
     )
     for one in run.ingested:
         waits = one.latencies_ms.get("receive_to_landed")
@@ -178,9 +193,9 @@ def feed_health(run: Run) -> pl.DataFrame:
                 "gap_minutes": gaps.get(one.source),
             }
         )
-    schema = {
-        "source": pl.String, "symbol": pl.String, "ts": pl.Datetime("us"),
-        "latency_p99_ms": pl.Float64, "stale_s": pl.Float64, "gap_minutes": pl.Float64,
+    numbers = ("latency_p99_ms", "stale_s", "gap_minutes")
+    schema: dict[str, pl.DataType] = {
+        "source": pl.String(), "symbol": pl.String(), "ts": pl.Datetime("us"), **dict.fromkeys(numbers, pl.Float64()),
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema)
 

@@ -272,7 +272,8 @@ def _with_baseline(
     parts = [current.select("source", "symbol", "ts", *BASELINE_VALUES, "log_sessions")]
     if older.height:
         first, last = older["session"].min(), older["session"].max()
-        assert isinstance(first, date) and isinstance(last, date)
+        assert isinstance(first, date)
+        assert isinstance(last, date)
         _stage_candidates(con, interval, first, last, plan)
         past = build.baseline_history(con, older.select(keys), plan.sessions)
         parts.append(past.select("source", "symbol", "ts", *BASELINE_VALUES, "log_sessions"))

@@ -6,6 +6,7 @@ id is in the ledger. A batch that a killed run left in the landing zone is loade
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sources.base import BarRequest, Failure, Parsed, Reply, Source, SourceError
 from warehouse.connect import Location
 from warehouse.load import Batch, Loaded, load_bars, loaded_batches, watermarks
+
+log = logging.getLogger(__name__)
 
 OVERLAP = 5 * MINUTE
 """Minutes asked for again, so that a provider's corrections and Yahoo's late rows arrive."""
@@ -121,14 +124,22 @@ def ingest_requests(
     done = time.perf_counter()
     failures = [*failures, *failed]
     state = "ok" if not failures else "partial" if len(failures) < len(requests) else "failed"
-    latencies = {
+    latencies: dict[str, list[float]] = {
         "fetch": [reply.latency_ms for reply in replies] or [(fetched - started) * 1000],
         "receive_to_landed": _waits(replies, on_disk),
         "load": [(done - on_disk) * 1000],
     }
-    reason = failures[0].detail if failures else None
+    first_problem = failures[0].detail if failures else None
     return Ingested(
-        source.name, state, reason, market_now, until, rows_in, (*loads, loaded), tuple(failures), latencies
+        source.name,
+        state,
+        first_problem,
+        market_now,
+        until,
+        rows_in,
+        (*loads, loaded),
+        tuple(failures),
+        latencies,
     )
 
 
@@ -139,10 +150,20 @@ def load_leftovers(source: Source, stores: Stores, market_now: datetime) -> list
     for landed in landing.pending(stores.landing, known):
         name, kind = landed.batch_id.split("-", 2)[:2]
         if name == source.name:
-            replies = landing.read(landed.path)
+            try:
+                replies = landing.read(landed.path)
+            except landing.LandingError as error:
+                _set_aside(landed.path, error)
+                continue
             received = min((reply.server_time or market_now for reply in replies), default=market_now)
             loads.append(load_replies(source, stores, landed, kind, replies, min(received, market_now))[1])
     return loads
+
+
+def _set_aside(path: Path, error: landing.LandingError) -> None:
+    """A batch that cannot be read stays beside the others for inspection and stops nobody; its window is a gap."""
+    log.error("%s", error)
+    path.rename(path.with_suffix(".corrupt"))
 
 
 def load_replies(

@@ -24,12 +24,13 @@ import zstandard
 
 from pipelines.market import slug, utc
 from pipelines.sources.base import Reply
+from warehouse.errors import TapewatchError
 
 _NAME = re.compile(r"[a-z0-9_]+")
 _BATCH = re.compile(r"(?P<source>[a-z0-9_]+)-(?P<kind>[a-z0-9_]+)-(?P<day>\d{8})T\d{4}(-[A-Za-z0-9._-]+)?")
 
 
-class LandingError(Exception):
+class LandingError(TapewatchError):
     """A batch cannot be written or read; the message names the file and what to do."""
 
 
