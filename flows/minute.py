@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -91,7 +91,9 @@ def minute(at: datetime | None = None) -> dict[str, Any]:
     Args:
         at: The minute to run for (UTC). Leave empty: the scheduled minute, else the current one.
     """
-    scheduled = floor_minute(utc(at or flow_run.scheduled_start_time))
+    asked = utc(at or flow_run.scheduled_start_time)
+    # Prefect hands out its own subclass of datetime, which does not subtract like one.
+    scheduled = floor_minute(datetime.fromtimestamp(asked.timestamp(), UTC))
     context, con = _warm.pop() if _warm else _open()
     try:
         if _is_done(con, context, scheduled):
