@@ -15,10 +15,11 @@ import orjson
 import polars as pl
 
 from pipelines.market import Series
+from reports.snapshot import INDICATOR_ROWS
 
 LAST_TICKS = 100
 LAST_BARS = 1000
-LAST_INDICATORS = 20
+LAST_INDICATORS = INDICATOR_ROWS
 OHLC_COLUMNS = (
     "source", "symbol", "interval", "ts", "open", "high", "low", "close", "volume", "vwap", "turnover", "trades",
     "minutes", "minutes_expected", "is_complete", "ret_log", "std_dprice", "std_logret",
@@ -31,21 +32,27 @@ def quoted(text: object) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def rows_json(frame: pl.DataFrame) -> bytes:
-    """A frame as a JSON list of objects; times as ISO 8601 with Z, numbers to the last bit."""
-    if not frame.height:
-        return b"[]"
-    texts = []
+def texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Times as ISO 8601 with Z, dates as text, NaN as null: a frame that can be written as JSON."""
+    changed = []
     for name, kind in frame.schema.items():
         if isinstance(kind, pl.Datetime):
-            texts.append(
+            changed.append(
                 pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").str.replace(".000000Z", "Z", literal=True)
             )
         elif kind == pl.Date:
-            texts.append(pl.col(name).dt.strftime("%Y-%m-%d"))
+            changed.append(pl.col(name).dt.strftime("%Y-%m-%d"))
         elif kind.is_float():
-            texts.append(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name))
-    return frame.with_columns(texts).write_json().encode()
+            changed.append(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name))
+    return frame.with_columns(changed)
+
+
+def rows_json(frame: pl.DataFrame) -> bytes:
+    """A frame as a JSON list of objects; numbers to the last bit. One that went through `texts` stays as it is."""
+    if not frame.height:
+        return b"[]"
+    raw = any(isinstance(kind, pl.Datetime) or kind == pl.Date for kind in frame.dtypes)
+    return (texts(frame) if raw else frame).write_json().encode()
 
 
 def envelope(sql: str, frame: pl.DataFrame, **more: bytes) -> bytes:

@@ -7,6 +7,7 @@ seconds, finite numbers or null, and a candle whose high is under its low is no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -32,7 +33,6 @@ LINES = (
     "macd_hist",
 )
 COLUMNS = (*PRICES, "volume", *LINES, "rsi_14", "zscore_20", "volume_ratio")
-TAIL_BARS = 240
 MARKED = "rsi_extreme"
 
 
@@ -71,7 +71,7 @@ def payload(
     """
     frame = _with_holes(bars.unique("ts", keep="last"), step, holes).sort("ts")
     seconds = frame["ts"].dt.epoch("s").to_numpy()
-    columns = {name: _column(frame, name) for name in COLUMNS}
+    columns = dict(zip(COLUMNS, _matrix(frame), strict=True))
     broken = ~(columns["high"] >= columns["low"])
     for name in PRICES:
         columns[name] = np.where(broken, np.nan, columns[name])
@@ -110,10 +110,15 @@ def _digits(name: str, digits: int) -> int:
     return 3 if name in ("rsi_14", "zscore_20", "volume_ratio") else digits + 2
 
 
-def _column(frame: pl.DataFrame, name: str) -> np.ndarray[Any, Any]:
-    if name not in frame.columns:
-        return np.full(frame.height, np.nan)
-    return frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+def _matrix(frame: pl.DataFrame) -> np.ndarray[Any, Any]:
+    """One row a column of COLUMNS, NaN where there is no value or no such column."""
+    known = [
+        pl.col(name).cast(pl.Float64).fill_null(math.nan)
+        if name in frame.columns
+        else pl.lit(math.nan).alias(name)
+        for name in COLUMNS
+    ]
+    return frame.select(known).to_numpy().T
 
 
 def rounded(values: np.ndarray[Any, Any], digits: int) -> list[float | None]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-import numpy as np
 import polars as pl
 
-from pipelines.market import CONTINUOUS, Interval, Series, utc
+from pipelines.market import Interval, Series, utc
 from reports import api, charts, render
+from reports.options import SiteOptions
 from reports.pages import symbols
 from reports.pages.movers import movers
 from reports.pages.shell import pair_slug
 from reports.shelf import Shelf
-from reports.snapshot import Row, Snapshot, by_series
+from reports.snapshot import TAIL_BARS, Row, Snapshot, by_series, minute_rows
 from warehouse import read
 
 PAIR_SCHEMA = {"pair": pl.String(), "interval": pl.String(), "ts": pl.Datetime("us"), "spread": pl.Float64(), "zscore": pl.Float64(), "corr_roll": pl.Float64(), "beta": pl.Float64()}  # fmt: skip
+PAIR_COLUMNS = ("close_y", "close_x", "spread_bp", "mean_bp", "lower_bp", "upper_bp", "zscore", "corr")
 WINDOW_BARS = 1000
 MOST_QUIET = 200
 
@@ -28,14 +30,13 @@ def seconds_of(snap: Snapshot) -> dict[str, int]:
 
 
 def digits(bars: pl.DataFrame) -> int:
-    return charts.digits_of(bars["close"].tail(charts.TAIL_BARS).to_numpy())
+    return charts.digits_of(bars["close"].tail(TAIL_BARS).to_numpy())
 
 
 def write_tails(shelf: Shelf, snap: Snapshot) -> None:
     """Each series' newest bars with the shaded stretches of two days: what a chart draws first."""
     widths = seconds_of(snap)
-    for key, bars in snap.bars.items():
-        tail = bars.tail(charts.TAIL_BARS)
+    for key, tail in snap.tails.items():
         flagged = snap.flagged.get(key)
         gaps = snap.holes.get(key)
         marked = (
@@ -123,41 +124,39 @@ def write_windows(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
             if name not in charted.setdefault(key.slug, []):
                 charted[key.slug].append(name)
         seen[name] = _iso(ts)
-    for key, bars in snap.bars.items() if snap.is_small else ():
-        for path, body in api.ohlc_tables(key, "1m", minute_rows(snap, key, bars)):
+    if snap.is_small:
+        _write_minute_tables(con, shelf, snap)
+
+
+def _write_minute_tables(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+    """The last 1000 minutes of each series with their indicators, as CSV and Parquet."""
+    oldest = min((bars.tail(api.LAST_BARS)["ts"][0] for bars in snap.bars.values()), default=None)
+    if oldest is None:
+        return
+    rows = minute_rows(snap.minutes.filter(pl.col("ts") >= oldest), snap.series)
+    measures = read.indicators_since(con, "1m", oldest)
+    joined = rows.join(measures, on=["source", "symbol", "interval", "ts"], how="left", maintain_order="left")
+    for key, mine in by_series(joined).items():
+        for path, body in api.ohlc_tables(key, "1m", mine):
             shelf.put(path, body)
-
-
-def minute_rows(snap: Snapshot, key: Series, bars: pl.DataFrame) -> pl.DataFrame:
-    """One-minute bars in the columns of `ohlcv`; a session's first bar has no return, as in the view."""
-    before = pl.col("close").shift(1)
-    same = (
-        pl.lit(True)
-        if snap.calendars.get(key, CONTINUOUS) == CONTINUOUS
-        else pl.col("ts").dt.date() == pl.col("ts").shift(1).dt.date()
-    )
-    return bars.with_columns(
-        interval=pl.lit("1m"),
-        minutes=pl.lit(1, pl.Int32),
-        minutes_expected=pl.lit(1, pl.Int32),
-        is_complete=pl.lit(True),
-        ret_log=pl.when(same).then((pl.col("close") / before).log()),
-        std_dprice=pl.lit(None, pl.Float64),
-        std_logret=pl.lit(None, pl.Float64),
-    )
 
 
 def write_api(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
     """The API files that move each minute."""
-    trades = by_series(read.last_trades(con, snap.at - timedelta(hours=2)))
-    newest = by_series(read.newest_indicators(con, snap.options.widths, snap.at, api.LAST_INDICATORS))
-    for key, bars in snap.bars.items():
+    trades = by_series(api.texts(read.last_trades(con, snap.at - timedelta(hours=2))))
+    newest = snap.measures.group_by("source", "symbol", "interval", maintain_order=True).tail(
+        api.LAST_INDICATORS
+    )
+    measured = by_series(api.texts(newest))
+    last = snap.minutes.group_by("source", "symbol", maintain_order=True).tail(api.LAST_BARS)
+    minutes = by_series(api.texts(minute_rows(last, snap.series)))
+    for key, bars in minutes.items():
         shelf.put(*api.latest(key, bars))
-        shelf.put(*api.ohlc(key, "1m", minute_rows(snap, key, bars)))
+        shelf.put(*api.ohlc(key, "1m", bars))
         if key in trades:
             shelf.put(*api.ticks(key, trades[key]))
-        if key in newest:
-            shelf.put(*api.indicators(key, newest[key].sort("interval", "ts")))
+        if key in measured:
+            shelf.put(*api.indicators(key, measured[key]))
 
 
 def write_pages(shelf: Shelf, snap: Snapshot) -> None:
@@ -206,71 +205,94 @@ def pair_tails(con: read.Connection, snap: Snapshot, fits: list[Row]) -> dict[tu
     widest = max(Interval.parse(fit["interval"]).delta for fit in fits)
     since = snap.at - max(widest * snap.options.pair_points * 2, timedelta(days=5))
     points = read.pair_tails(con, since, snap.options.pair_points, [fit["pair"] for fit in fits])
-    parts = points.partition_by("pair", "interval", as_dict=True, maintain_order=True)
+    banded = with_bands(
+        points.unique(["pair", "interval", "ts"], keep="last", maintain_order=True),
+        fits,
+        snap.minutes,
+        snap.options,
+    )
+    parts = banded.partition_by("pair", "interval", as_dict=True, maintain_order=True)
     return {(str(key[0]), str(key[1])): part for key, part in parts.items()}
 
 
 def write_pair(shelf: Shelf, snap: Snapshot, fit: Row, tail: pl.DataFrame) -> None:
-    """A pair's chart columns and API file."""
+    """A pair's chart columns and API file; `tail` as `pair_tails` gives it."""
     slug = pair_slug(fit)
     hidden = ("age", "z", "z_at")
     rows = pl.DataFrame(
         [{name: value for name, value in fit.items() if name not in hidden}], infer_schema_length=None
     )
-    shelf.put(*api.pair(fit["pair"], slug, rows, tail))
-    if not tail.height:
-        return
-    payload = pair_payload(snap, fit, tail)
-    shelf.put(f"data/pairs/{slug}.js", charts.script(slug, "tail", payload))
+    shelf.put(*api.pair(fit["pair"], slug, rows, tail.select(list(PAIR_SCHEMA))))
+    if tail.height:
+        shelf.put(
+            f"data/pairs/{slug}.js",
+            charts.script(slug, "tail", pair_payload(tail, fit, snap.options.limits.zscore)),
+        )
 
 
-def pair_payload(snap: Snapshot, fit: Row, tail: pl.DataFrame) -> dict[str, Any]:
-    """Legs, spread with the band its z implies, z and rolling correlation.
+def with_bands(
+    points: pl.DataFrame, fits: list[Row], minutes: pl.DataFrame, options: SiteOptions
+) -> pl.DataFrame:
+    """Pair points with both legs' closes and the band of the spread, for all pairs at once.
 
     The band belongs to the z that is judged: std over the `pair_window` spreads before the bar, and the mean
     that makes (spread − mean) / std that z; so the spread leaves the band exactly when |z| passes the limit.
     """
-    limit = snap.options.limits.zscore
-    spread = pl.col("spread")
-    std = spread.shift(1).rolling_std(snap.options.pair_window, min_samples=snap.options.pair_window)
-    frame = tail.sort("ts").with_columns(std=std).with_columns(mean=spread - pl.col("zscore") * pl.col("std"))
-    frame = _with_leg(frame, snap, Series(fit["source_y"], fit["symbol_y"]), "close_y")
-    frame = _with_leg(frame, snap, Series(fit["source_x"], fit["symbol_x"]), "close_x")
-    frame = frame.unique("ts", keep="last").sort("ts")
+    one, spread = ["pair", "interval"], pl.col("spread")
+    names = pl.DataFrame(
+        [
+            (f["pair"], f["interval"], f["source_y"], f["symbol_y"], f["source_x"], f["symbol_x"])
+            for f in fits
+        ],
+        schema=[*one, "source_y", "symbol_y", "source_x", "symbol_x"],
+        orient="row",
+    )
+    std = spread.shift(1).rolling_std(options.pair_window, min_samples=options.pair_window).over(one)
+    banded = points.with_columns(std=std).with_columns(mean=spread - pl.col("zscore") * pl.col("std"))
+    joined = banded.join(names, on=one, how="left", maintain_order="left")
+    for leg in ("y", "x"):
+        closes = minutes.select(
+            pl.col("source").alias(f"source_{leg}"), pl.col("symbol").alias(f"symbol_{leg}"), "ts",
+            pl.col("close").alias(f"close_{leg}"),
+        )  # fmt: skip
+        joined = joined.join(
+            closes, on=[f"source_{leg}", f"symbol_{leg}", "ts"], how="left", maintain_order="left"
+        )
+    reach = options.limits.zscore * pl.col("std")
+    return joined.with_columns(
+        spread_bp=spread * 1e4,
+        mean_bp=pl.col("mean") * 1e4,
+        lower_bp=(pl.col("mean") - reach) * 1e4,
+        upper_bp=(pl.col("mean") + reach) * 1e4,
+        corr=pl.col("corr_roll"),
+        second=pl.col("ts").dt.epoch("s"),
+    )
+
+
+def pair_payload(frame: pl.DataFrame, fit: Row, limit: float) -> dict[str, Any]:
+    """One pair's chart columns: legs, spread, its band, z, rolling correlation."""
     step = Interval.parse(fit["interval"]).seconds
-    columns = {
-        "close_y": frame["close_y"],
-        "close_x": frame["close_x"],
-        "spread_bp": frame["spread"] * 1e4,
-        "mean_bp": frame["mean"] * 1e4,
-        "lower_bp": (frame["mean"] - limit * frame["std"]) * 1e4,
-        "upper_bp": (frame["mean"] + limit * frame["std"]) * 1e4,
-        "zscore": frame["zscore"],
-        "corr": frame["corr_roll"],
-    }
-    seconds = frame["ts"].dt.epoch("s").to_numpy()
+    matrix = (
+        frame.select(pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in PAIR_COLUMNS).to_numpy().T
+    )
     return {
         "step": step,
-        "runs": charts.runs(seconds, step),
-        "c": {name: charts.rounded(column.cast(pl.Float64).fill_null(np.nan).to_numpy(), 8 if "close" in name else 4) for name, column in columns.items()},
+        "runs": charts.runs(frame["second"].to_numpy(), step),
+        "c": {
+            name: charts.rounded(values, 8 if "close" in name else 4)
+            for name, values in zip(PAIR_COLUMNS, matrix, strict=True)
+        },
         "zones": stretches(frame, limit),
         "marks": [],
         "gaps": [],
-    }  # fmt: skip
-
-
-def _with_leg(frame: pl.DataFrame, snap: Snapshot, key: Series, name: str) -> pl.DataFrame:
-    bars = snap.bars.get(key)
-    if bars is None:
-        return frame.with_columns(pl.lit(None, pl.Float64).alias(name))
-    return frame.join(bars.select("ts", pl.col("close").alias(name)), on="ts", how="left")
+    }
 
 
 def stretches(frame: pl.DataFrame, limit: float) -> list[list[Any]]:
     """[from, to, severity, word] of each run of bars with |z| at or over the limit."""
     found: list[list[Any]] = []
     open_ = False
-    for second, z in zip(frame["ts"].dt.epoch("s").to_list(), frame["zscore"].to_list(), strict=True):
+    for second, z in zip(frame["second"].to_list(), frame["zscore"].to_list(), strict=True):
         over = z is not None and abs(z) >= limit
         if over and open_:
             found[-1][1] = second

@@ -31,7 +31,6 @@ from reports.pages import (
     pairs,
     quality,
     runs,
-    symbols,
 )
 from reports.pages.shell import Page, freshness, pair_slug
 from reports.shelf import Shelf, one_render_at_a_time
@@ -69,12 +68,14 @@ def publish(
         shelf = Shelf(folder, stamp=f"{naive(options.now):%Y-%m-%d %H:%M} UTC")
         if shelf.state.get("version") != render.version():
             scope = "full"
-        snap = take(con, options)
-        snap.digests = [entry.name for entry in shelf.adopt("digests") if entry.name != "index.html"]
         slow = scope == "full" or _slow_is_due(shelf, options)
-        write_data(con, shelf, snap, slow=slow, everything=scope == "full")
-        write_pages(con, shelf, snap, slow=slow, everything=scope == "full")
-        if slow:
+        with read.one_snapshot(con):
+            snap = take(con, options)
+            snap.digests = [entry.name for entry in shelf.adopt("digests") if entry.name != "index.html"]
+            write_data(con, shelf, snap, slow=slow, everything=scope == "full")
+            write_pages(con, shelf, snap, slow=slow, everything=scope == "full")
+        if slow:  # outside: a query of the cookbook that fails would end the transaction
+            _put(shelf, snap, [cookbook.page(snap, con)])
             shelf.state["slow_at"] = utc(options.now).timestamp()
         removed = _remove_gone(shelf, snap) if scope == "full" else 0
         shelf.state["version"] = render.version()
@@ -133,7 +134,6 @@ def _slow_pages(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
         others.digests_page(snap),
         others.backtests_page(snap),
         others.methods_page(snap),
-        cookbook.page(snap, con),
     ]
     _put(shelf, snap, pages)
     _catalogue(con, shelf, snap)
@@ -159,12 +159,26 @@ def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everyt
     _put(shelf, snap, [anomalies.index_page(snap, days)])
     for day in (row["day"] for row in days):
         path = abnormal.day_path(day)
-        is_open = (snap.at.date() - day).days < DAYS_STILL_OPEN
-        if not is_open and path in shelf:
-            continue
         start = overview.midnight(day)
-        mine = read.anomalies(con, start, start + timedelta(days=1))
-        _put(shelf, snap, [anomalies.day_page(snap, day, mine, snap.alerts)])
+        is_open = (snap.at.date() - day).days < DAYS_STILL_OPEN
+        if is_open:  # the snapshot reaches two days back
+            mine = snap.anomalies.filter(
+                pl.col("ts").is_between(start, start + timedelta(days=1), closed="left")
+            )
+        elif path not in shelf:
+            mine = read.anomalies(con, start, start + timedelta(days=1))
+        else:
+            continue
+        facts = [
+            mine.height,
+            str(mine["known_at"].max()),
+            snap.at.date() > day,
+            snap.alerts.height,
+            render.version(),
+        ]
+        if shelf.state.setdefault("day_pages", {}).get(path) != facts or path not in shelf:
+            _put(shelf, snap, [anomalies.day_page(snap, day, mine, snap.alerts)])
+            shelf.state["day_pages"][path] = facts
 
 
 def _days(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> list[dict[str, Any]]:
@@ -223,21 +237,21 @@ def _catalogue(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
 
 def _remove_gone(shelf: Shelf, snap: Snapshot) -> int:
     """Data and API files of series, pairs and intervals that are no more; never a page."""
-    names = {key.slug for key in snap.keys} | {pair_slug(fit) for fit in snap.newest_fits}
-    gone = []
-    for path in shelf.files:
-        parts = path.split("/")
-        if (
-            parts[0] == "data"
-            and parts[1] in ("symbols", "pairs")
-            or parts[0] == "api"
-            and len(parts) > 2
-            and parts[1] != "correlation"
-        ):
-            if parts[2].removesuffix(".js").removesuffix(".json") not in names:
-                gone.append(path)
+    names: set[str | None] = (
+        {None} | {key.slug for key in snap.keys} | {pair_slug(fit) for fit in snap.newest_fits}
+    )
+    gone = [path for path in shelf.files if _subject(path) not in names]
     shelf.sweep()
     return shelf.drop(gone)
+
+
+def _subject(path: str) -> str | None:
+    """The series or pair a data or API file is of; None for all other files."""
+    parts = path.split("/")
+    of_one = parts[:2] in (["data", "symbols"], ["data", "pairs"]) or (parts[0] == "api" and len(parts) > 2)
+    if not of_one or parts[1] == "correlation":
+        return None
+    return parts[2].removesuffix(".js").removesuffix(".json")
 
 
 def _pulse(shelf: Shelf, snap: Snapshot) -> tuple[str, list[tuple[str, bytes]]]:

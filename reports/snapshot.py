@@ -14,6 +14,8 @@ from reports.options import SiteOptions
 from warehouse import read
 
 KEEP_MINUTES = 1500
+TAIL_BARS = 240
+INDICATOR_ROWS = 20
 LOOK_BACK = timedelta(days=5)
 Row = dict[str, Any]
 
@@ -40,6 +42,7 @@ class Snapshot:
     at: datetime
     series: pl.DataFrame
     minutes: pl.DataFrame
+    measures: pl.DataFrame
     quarters: pl.DataFrame
     windows: pl.DataFrame
     anomalies: pl.DataFrame
@@ -75,8 +78,15 @@ class Snapshot:
 
     @cached_property
     def bars(self) -> dict[Series, pl.DataFrame]:
-        """Each series' newest one-minute bars with indicators, oldest first."""
+        """Each series' newest one-minute bars, oldest first."""
         return by_series(self.minutes)
+
+    @cached_property
+    def tails(self) -> dict[Series, pl.DataFrame]:
+        """Each series' last TAIL_BARS one-minute bars with their indicators, oldest first."""
+        tail = self.minutes.group_by("source", "symbol", maintain_order=True).tail(TAIL_BARS)
+        one = self.measures.filter(pl.col("interval") == "1m").drop("interval")
+        return by_series(tail.join(one, on=["source", "symbol", "ts"], how="left", maintain_order="left"))
 
     @cached_property
     def closes(self) -> dict[Series, pl.DataFrame]:
@@ -88,9 +98,20 @@ class Snapshot:
         """Each series' newest complete window per interval, narrowest first: the numbers the rules see."""
         order = {name: n for n, name in enumerate(self.options.intervals)}
         found: dict[Series, list[Row]] = {}
-        for row in self.windows.iter_rows(named=True):
+        on = ["source", "symbol", "interval", "ts"]
+        rows = [self._newest_minutes(), self.windows] if self.windows.height else [self._newest_minutes()]
+        joined = pl.concat(rows, how="diagonal_relaxed").join(self.measures, on=on, how="left")
+        for row in joined.iter_rows(named=True):
             found.setdefault(Series(row["source"], row["symbol"]), []).append(row)
         return {key: sorted(rows, key=lambda r: order.get(r["interval"], 99)) for key, rows in found.items()}
+
+    def _newest_minutes(self) -> pl.DataFrame:
+        """The newest one-minute bar of each series in the columns of `ohlcv`."""
+        rows = minute_rows(self.minutes, self.series)
+        newest = rows.with_columns(rows=pl.len().over("source", "symbol")).group_by(
+            "source", "symbol", maintain_order=True
+        )
+        return newest.last().drop("revision", "known_at")
 
     @cached_property
     def flagged(self) -> dict[Series, pl.DataFrame]:
@@ -139,9 +160,8 @@ class Snapshot:
             calendar = self.calendars[keys[0]]
             closed, opens_at = self._hours(calendar)
             slowest = min(keys, key=lambda key: newest[key])
-            start = max(
-                newest[slowest] + timedelta(minutes=1), opens_at if opens_at and not closed else datetime.min
-            )  # noqa: DTZ901
+            ended = newest[slowest] + timedelta(minutes=1)
+            start = max(ended, opens_at) if opens_at and not closed else ended
             feeds.append(
                 Feed(
                     source=source,
@@ -168,6 +188,23 @@ class Snapshot:
         return True, coming["open_ts"][0] if coming.height else None
 
 
+def minute_rows(bars: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
+    """One-minute bars in the columns of `ohlcv`; a session's first bar has no return, as in the view."""
+    one = ["source", "symbol"]
+    calendar = bars.join(series, on=one, how="left", maintain_order="left")["calendar"]
+    before = pl.col("close").shift(1).over(one)
+    same_day = pl.col("ts").dt.date() == pl.col("ts").shift(1).over(one).dt.date()
+    return bars.with_columns(
+        interval=pl.lit("1m"),
+        minutes=pl.lit(1, pl.Int32),
+        minutes_expected=pl.lit(1, pl.Int32),
+        is_complete=pl.lit(True),
+        ret_log=pl.when((calendar == CONTINUOUS) | same_day).then((pl.col("close") / before).log()),
+        std_dprice=pl.lit(None, pl.Float64),
+        std_logret=pl.lit(None, pl.Float64),
+    )
+
+
 def by_series(frame: pl.DataFrame) -> dict[Series, pl.DataFrame]:
     """Splits a frame by (source, symbol), order kept."""
     if not frame.height:
@@ -190,6 +227,7 @@ def take(con: read.Connection, options: SiteOptions) -> Snapshot:
         at=at,
         series=series,
         minutes=minutes,
+        measures=read.newest_indicators(con, options.widths, at, TAIL_BARS, INDICATOR_ROWS),
         quarters=quarters_of(minutes) if small else read.quarter_closes(con, at - timedelta(hours=26)),
         windows=read.windows(con, options.widths, at),
         anomalies=read.anomalies(con, at - timedelta(days=2)),

@@ -8,7 +8,8 @@ every day's files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
 import duckdb
@@ -16,6 +17,7 @@ import polars as pl
 
 from warehouse import stage
 
+HOUR = timedelta(hours=1)
 Connection = duckdb.DuckDBPyConnection
 
 BAR_COLUMNS = "open, high, low, close, volume, vwap, turnover, trades"
@@ -39,18 +41,31 @@ def series(con: Connection) -> pl.DataFrame:
     return frame(con, "SELECT source, symbol, calendar FROM series ORDER BY source, symbol")
 
 
+@contextmanager
+def one_snapshot(con: Connection) -> Iterator[None]:
+    """All reads inside see the same state of the lake; the catalog is asked once, which halves a read's cost.
+
+    Inside a transaction that is open already nothing is begun.
+    """
+    try:
+        con.execute("BEGIN TRANSACTION READ ONLY")
+    except duckdb.TransactionException:
+        yield
+        return
+    try:
+        yield
+    finally:
+        con.execute("COMMIT")
+
+
 def minutes(con: Connection, since: datetime, keep: int) -> pl.DataFrame:
-    """The newest `keep` one-minute bars of each series since a time, each with its 1m indicators, oldest first."""
+    """The newest `keep` one-minute bars of each series since a time, oldest first."""
     return frame(
         con,
         f"""
-        WITH newest AS (
-            SELECT source, symbol, ts, {BAR_COLUMNS}, revision, known_at
-            FROM bars WHERE ts >= $since
-            QUALIFY row_number() OVER (PARTITION BY source, symbol ORDER BY ts DESC) <= $keep
-        ),
-        measured AS (SELECT * EXCLUDE (interval) FROM indicators WHERE interval = '1m' AND ts >= $since)
-        SELECT * FROM newest LEFT JOIN measured USING (source, symbol, ts) ORDER BY source, symbol, ts
+        SELECT source, symbol, ts, {BAR_COLUMNS}, revision, known_at FROM bars WHERE ts >= $since
+        QUALIFY row_number() OVER (PARTITION BY source, symbol ORDER BY ts DESC) <= $keep
+        ORDER BY source, symbol, ts
         """,
         {"since": since, "keep": keep},
     )
@@ -96,34 +111,60 @@ def touched_days(con: Connection, since: datetime) -> pl.DataFrame:
 
 
 def windows(con: Connection, intervals: Mapping[str, timedelta], now: datetime) -> pl.DataFrame:
-    """The newest complete row of each (series, interval) with its indicators and `rows`, how many there are.
+    """The newest complete row of `ohlcv` of each (series, interval) and `rows`, how many there are.
 
-    intervals: name -> width. `rows` counts up to about 250 windows back: enough to say "12 of 20 bars".
+    intervals: name -> width; 1m is not read here. `rows` counts about 250 windows back: enough to say
+    "12 of 20 bars".
     """
-    if not intervals:
-        return pl.DataFrame()
     parts = [
         f"""
-        SELECT {OHLCV_COLUMNS} FROM ohlcv
-        WHERE interval = '{name}' AND ts >= TIMESTAMP '{now - max(width * 250, timedelta(days=5))}' AND is_complete
+        SELECT {OHLCV_COLUMNS}, count(*) OVER (PARTITION BY source, symbol, interval) AS rows FROM ohlcv
+        WHERE interval IN {stage.literals(names)} AND ts >= {stage.literal(since)} AND is_complete
+        QUALIFY row_number() OVER (PARTITION BY source, symbol, interval ORDER BY ts DESC) = 1
         """
-        for name, width in intervals.items()
+        for names, since in _reach(intervals, now, 250)
     ]
-    oldest = now - max(max(intervals.values()) * 250, timedelta(days=5))
-    return frame(
-        con,
+    return frame(con, " UNION ALL ".join(f"({part})" for part in parts)) if parts else pl.DataFrame()
+
+
+def newest_indicators(
+    con: Connection, intervals: Mapping[str, timedelta], now: datetime, minutes: int, others: int
+) -> pl.DataFrame:
+    """The newest indicator rows of each series, `minutes` of 1m and `others` of each wider window; oldest first."""
+    parts = [
         f"""
-        WITH closed AS ({" UNION ALL ".join(parts)}),
-        newest AS (
-            SELECT *, count(*) OVER (PARTITION BY source, symbol, interval) AS rows FROM closed
-            QUALIFY row_number() OVER (PARTITION BY source, symbol, interval ORDER BY ts DESC) = 1
+        SELECT * FROM indicators WHERE interval IN {stage.literals(names)} AND ts >= {stage.literal(since)}
+        QUALIFY row_number() OVER (PARTITION BY source, symbol, interval ORDER BY ts DESC)
+                <= CASE WHEN interval = '1m' THEN {minutes} ELSE {others} END
+        """
+        for names, since in _reach(
+            {"1m": timedelta(minutes=1), **intervals}, now, 2 * others, with_minute=True
         )
-        SELECT * FROM newest
-        LEFT JOIN (SELECT * FROM indicators WHERE ts >= $oldest) USING (source, symbol, interval, ts)
-        ORDER BY source, symbol, interval
-        """,
-        {"oldest": oldest},
+    ]
+    return frame(
+        con, " UNION ALL ".join(f"({part})" for part in parts) + " ORDER BY source, symbol, interval, ts"
     )
+
+
+def indicators_since(con: Connection, interval: str, since: datetime) -> pl.DataFrame:
+    """All indicator rows of one interval since a time."""
+    sql = "SELECT * FROM indicators WHERE interval = $interval AND ts >= $since"
+    return frame(con, sql, {"interval": interval, "since": since})
+
+
+def _reach(
+    intervals: Mapping[str, timedelta], now: datetime, widths: int, *, with_minute: bool = False
+) -> list[tuple[list[str], datetime]]:
+    """(names, since) of the windows up to an hour and of the wider ones, each reaching `widths` back."""
+    groups: list[tuple[list[str], datetime]] = []
+    chosen = {name: width for name, width in intervals.items() if with_minute or name != "1m"}
+    for names in (
+        [name for name, width in chosen.items() if width <= HOUR],
+        [name for name, width in chosen.items() if width > HOUR],
+    ):
+        if names:
+            groups.append((names, now - max(widths * max(chosen[name] for name in names), timedelta(days=5))))
+    return groups
 
 
 def history(con: Connection, interval: str, since: datetime, keep: int) -> pl.DataFrame:
@@ -142,13 +183,6 @@ def history(con: Connection, interval: str, since: datetime, keep: int) -> pl.Da
         """,
         {"interval": interval, "since": since, "keep": keep},
     )
-
-
-def indicator_columns(con: Connection) -> list[str]:
-    """The names of the indicators in force, in the view's order (the config may add some)."""
-    described = con.execute("DESCRIBE indicators").fetchall()
-    keys = {"source", "symbol", "interval", "ts"}
-    return [row[0] for row in described if row[0] not in keys and row[1] == "DOUBLE"]
 
 
 def last_trades(con: Connection, since: datetime, keep: int = 100) -> pl.DataFrame:
@@ -323,30 +357,6 @@ def sessions(con: Connection, since: datetime, until: datetime) -> pl.DataFrame:
 
 def source_states(con: Connection) -> pl.DataFrame:
     return frame(con, "SELECT * FROM source_states ORDER BY source")
-
-
-def newest_indicators(
-    con: Connection, intervals: Mapping[str, timedelta], now: datetime, keep: int
-) -> pl.DataFrame:
-    """The newest `keep` indicator rows of each (series, interval), oldest first."""
-    if not intervals:
-        return pl.DataFrame()
-    parts = [
-        f"""
-        SELECT * FROM indicators
-        WHERE interval = '{name}' AND ts >= TIMESTAMP '{now - max(width * 2 * keep, timedelta(days=5))}'
-        """
-        for name, width in intervals.items()
-    ]
-    return frame(
-        con,
-        f"""
-        SELECT * FROM ({" UNION ALL ".join(parts)})
-        QUALIFY row_number() OVER (PARTITION BY source, symbol, interval ORDER BY ts DESC) <= $keep
-        ORDER BY source, symbol, interval, ts
-        """,
-        {"keep": keep},
-    )
 
 
 def series_history(con: Connection, source: str, symbol: str, keep: int) -> pl.DataFrame:

@@ -55,7 +55,7 @@
   /* Session VWAP: turnover over volume since the day began (UTC; a session never crosses it). */
   function dayVwap(data) {
     const { t, c } = data;
-    if (!c.vwap || !c.volume) return;
+    if (!c.vwap || !c.volume || !c.close) return;
     let day = null, money = 0, volume = 0;
     c.day_vwap = t.map((sec, i) => {
       const d = Math.floor(sec / 86400);
@@ -168,7 +168,7 @@
   });
   /* A line bridges missing rows, so the last point before a hole is made transparent. */
   function lineRows(d, s) {
-    const column = d.c[s.key], color = css(s.color), hot = s.hot !== undefined ? css("--hot") : null;
+    const column = d.c[s.key] || [], color = css(s.color), hot = s.hot !== undefined ? css("--hot") : null;
     return d.t.map((time, i) => {
       const value = column[i];
       if (value === null || value === undefined) return { time };
@@ -180,7 +180,7 @@
   function barRows(d, s) {
     const up = css("--c-vol-up"), down = css("--c-vol-down"), hot = css("--hot");
     return d.t.map((time, i) => {
-      const value = d.c[s.key][i];
+      const value = d.c[s.key] ? d.c[s.key][i] : null;
       if (value === null) return { time };
       const ratio = s.ratio && d.c[s.ratio] ? d.c[s.ratio][i] : null;
       return { time, value, color: ratio !== null && ratio > s.limit ? hot : s.sign ? (value >= 0 ? up : down) : d.c.close[i] >= d.c.open[i] ? up : down };
@@ -194,7 +194,7 @@
     bars: { type: () => LC.HistogramSeries, rows: barRows },
   };
   function styleOf(s) {
-    const base = { priceLineVisible: false, lastValueVisible: !!s.tag, title: "", priceFormat: { type: "custom", formatter: formatOf(s), minMove: Math.pow(10, -(s.digits === undefined ? 2 : s.digits)) } };
+    const base = { priceLineVisible: false, lastValueVisible: !!s.tag, title: "", priceFormat: Object.assign({ type: "custom", formatter: formatOf(s) }, s.silent ? { tickmarksFormatter: (prices) => prices.map(() => "") } : {}, { minMove: Math.pow(10, -(s.digits === undefined ? 2 : s.digits)) }) };
     const color = s.color ? css(s.color) : undefined;
     if (s.kind === "candles" || s.kind === "ohlc") {
       const up = css("--up"), down = css("--down");
@@ -248,6 +248,7 @@
       this.chart = LC.createChart(this.box, this.options());
       this.spec.panes.forEach((pane, index) => {
         pane.series.forEach((s) => {
+          if (pane.levels) s.silent = true;
           const api = this.chart.addSeries(KINDS[s.kind].type(), styleOf(s), index);
           this.items.push({ s, api, pane: index });
           if (s.scale === "whole") api.applyOptions({ autoscaleInfoProvider: () => ({ priceRange: { minValue: s.range[0], maxValue: s.range[1] } }) });
@@ -340,14 +341,15 @@
         const wrap = document.createElement("span");
         wrap.appendChild(title);
         div.appendChild(wrap);
-        if (p === 0 && n) add("", clock(this.local).short(this.data.t[i]));
+        if (p === 0 && n) add("", clock(this.local).short(this.data.t[i]), {});
         (pane.legend || []).forEach((l) => {
           if (l.layer && this.hiddenLayers.has(l.layer)) return;
           const column = this.data.c[l.key];
           const value = column ? column[i] : null;
           const missing = value === null || value === undefined;
           const hot = !missing && l.hot !== undefined && Math.abs(value) > l.hot;
-          add(l.label, missing ? "no data" : formatOf(l)(value) + (l.unit || "") + (hot ? " !" : ""), { color: l.color, hot });
+          const few = missing && l.need && this.spec.have < l.need ? this.spec.have + " of " + l.need + " bars" : "no data";
+          add(l.label, missing ? few : formatOf(l)(value) + (l.unit || "") + (hot ? " !" : ""), { color: l.color, hot });
         });
       });
     }
@@ -413,15 +415,15 @@
     const line = (key, label, c, layer, extra) => Object.assign({ kind: "line", key, color: c, layer, width: 2 }, p, extra);
     const spec = {
       label: page.symbol + ", " + interval + " bars",
-      layers: [{ id: "sma20", label: "SMA 20" }, { id: "sma50", label: "SMA 50", off: true }, { id: "ema12", label: "EMA 12", off: true }, { id: "ema26", label: "EMA 26" }, { id: "bb", label: "Bollinger" }, { id: "vwap", label: "VWAP" }],
+      layers: [{ id: "sma20", label: "SMA 20" }, { id: "sma50", label: "SMA 50", off: true }, { id: "ema12", label: "EMA 12", off: true }, { id: "ema26", label: "EMA 26" }, { id: "bb", label: "BB" }, { id: "vwap", label: "VWAP" }],
       panes: [{
         title: interval, stretch: 5, margins: [0.12, 0.06],
         series: [main, line("sma_20", "SMA 20", "--c-sma", "sma20"), line("sma_50", "SMA 50", "--c-calm", "sma50", { width: 1 }), line("ema_12", "EMA 12", "--c-line", "ema12", { width: 1 }),
           line("ema_26", "EMA 26", "--c-ema", "ema26"), line("day_vwap", "VWAP", "--c-vwap", "vwap", { dash: "dashed", background: true })],
         bands: [{ lo: "bb_lower", hi: "bb_upper", layer: "bb" }],
         legend: [{ label: "O", key: "open" }, { label: "H", key: "high" }, { label: "L", key: "low" }, { label: "C", key: "close" }].map((l) => Object.assign(l, p)).concat([
-          { label: "SMA 20", key: "sma_20", color: "--c-sma", layer: "sma20" }, { label: "SMA 50", key: "sma_50", color: "--c-calm", layer: "sma50" },
-          { label: "EMA 12", key: "ema_12", color: "--c-line", layer: "ema12" }, { label: "EMA 26", key: "ema_26", color: "--c-ema", layer: "ema26" },
+          { label: "SMA 20", need: 20, key: "sma_20", color: "--c-sma", layer: "sma20" }, { label: "SMA 50", need: 50, key: "sma_50", color: "--c-calm", layer: "sma50" },
+          { label: "EMA 12", need: 12, key: "ema_12", color: "--c-line", layer: "ema12" }, { label: "EMA 26", need: 26, key: "ema_26", color: "--c-ema", layer: "ema26" },
           { label: "VWAP", key: "day_vwap", color: "--c-vwap", layer: "vwap" }].map((l) => Object.assign(l, p))),
       }],
     };
@@ -431,19 +433,19 @@
       legend: [{ label: "", key: "volume", format: "compact" }, { label: "baseline", key: "baseline", color: "--text", format: "compact" }, { label: "ratio", key: "volume_ratio", digits: 1, unit: "×", hot: page.limits.volume_ratio }],
     });
     if (panes.rsi) spec.panes.push({
-      title: "RSI 14", stretch: 1.4, margins: [0.2, 0.06],
+      title: "RSI 14", stretch: 1.5, margins: [0.2, 0.06],
       series: [{ kind: "line", key: "rsi_14", color: "--c-ema", digits: 1, width: 2 }], bands: [{ lo: page.limits.rsi_low, hi: page.limits.rsi_high, color: "--c-ema", edge: false }],
-      levels: [{ at: page.limits.rsi_high, color: "--hot" }, { at: page.limits.rsi_low, color: "--hot" }], legend: [{ label: "", key: "rsi_14", digits: 1 }],
+      levels: [{ at: page.limits.rsi_high, color: "--hot" }, { at: page.limits.rsi_low, color: "--hot" }], legend: [{ label: "", key: "rsi_14", need: 15, digits: 1 }],
     });
     if (panes.macd) spec.panes.push({
       title: "MACD 12 26 9", stretch: 1.4, margins: [0.22, 0.06],
       series: [{ kind: "bars", key: "macd_hist", sign: true, digits: page.digits + 2 }, { kind: "line", key: "macd", color: "--c-line", width: 1, digits: page.digits + 2 }, { kind: "line", key: "macd_signal", color: "--c-alt", width: 1, digits: page.digits + 2 }],
-      legend: [{ label: "", key: "macd", color: "--c-line", digits: page.digits + 1, format: "signed" }, { label: "signal", key: "macd_signal", color: "--c-alt", digits: page.digits + 1, format: "signed" }, { label: "histogram", key: "macd_hist", digits: page.digits + 1, format: "signed" }],
+      legend: [{ label: "", key: "macd", need: 34, color: "--c-line", digits: page.digits + 1, format: "signed" }, { label: "signal", key: "macd_signal", color: "--c-alt", digits: page.digits + 1, format: "signed" }, { label: "histogram", key: "macd_hist", digits: page.digits + 1, format: "signed" }],
     });
     if (panes.z) spec.panes.push({
       title: "z-score 20", stretch: 1.5, margins: [0.2, 0.06],
       series: [{ kind: "line", key: "zscore_20", color: "--c-line", digits: 1, format: "signed", width: 2, hot: page.limits.zscore }], bands: [{ lo: -page.limits.zscore, hi: page.limits.zscore, edge: false }],
-      levels: [{ at: page.limits.zscore, color: "--hot" }, { at: 0, color: "--axis" }, { at: -page.limits.zscore, color: "--hot" }], legend: [{ label: "", key: "zscore_20", digits: 2, format: "signed", hot: page.limits.zscore }],
+      levels: [{ at: page.limits.zscore, color: "--hot" }, { at: 0, color: "--axis" }, { at: -page.limits.zscore, color: "--hot" }], legend: [{ label: "", key: "zscore_20", need: 21, digits: 2, format: "signed", hot: page.limits.zscore }],
     });
     return spec;
   }
@@ -523,6 +525,7 @@
       if (state.interval !== "1m" && page.kind === "symbol") spec.layers = spec.layers.filter((l) => l.id !== "vwap");
       const fresh = spec.layers.filter((l) => state.off ? state.off.includes(l.id) : l.off).map((l) => l.id);
       spec.layers.forEach((l) => { l.off = fresh.includes(l.id); });
+      spec.have = data.c.close ? data.c.close.filter((v) => v !== null).length : data.t.length;
       if (before) before.remove();
       chart = box.tw = new Chart(box, spec, data);
       if (state.log) chart.setLog(true);
@@ -543,7 +546,7 @@
           if (page.kind === "pair") draw(); else chart.range(bars);
         }));
       });
-      if (page.intervals) select(bar, "Bar width", page.intervals.map((i) => [i, i + " bars"]), state.interval, (v) => { state.interval = v; state.bars = v === "1m" ? 180 : 120; save(); want(); });
+      if (page.intervals) select(bar, "Bar width", page.intervals.map((i) => [i, i]), state.interval, (v) => { state.interval = v; state.bars = v === "1m" ? 180 : 120; save(); want(); });
       if (page.kind === "symbol") select(bar, "Chart type", [["candles", "Candles"], ["ohlc", "Bars"], ["line", "Line"], ["area", "Area"]], state.type, (v) => { state.type = v; save(); draw(); });
       gap(bar);
       spec.layers.forEach((layer) => button(bar, layer.label, !chart.hiddenLayers.has(layer.id), (b) => {
@@ -554,7 +557,7 @@
         button(bar, "MACD", state.macd, () => { state.macd = !state.macd; save(); draw(); });
         button(bar, "Log", state.log, (b) => { state.log = !state.log; chart.setLog(state.log); press(b, state.log); save(); });
       }
-      button(bar, "Local time", state.local, (b) => { state.local = !state.local; chart.setLocal(state.local); press(b, state.local); save(); });
+      button(bar, "Local", state.local, (b) => { state.local = !state.local; chart.setLocal(state.local); press(b, state.local); save(); });
     }
     /* The tail first, so that something is drawn at once; then the frozen days, oldest last. */
     function want() {

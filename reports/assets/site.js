@@ -43,7 +43,7 @@
     const now = marketNow();
     const clock = document.getElementById("clock");
     const d = new Date(now * 1000);
-    if (clock) clock.textContent = d.toISOString().slice(0, 10) + " " + hhmm(now) + " UTC";
+    if (clock) { clock.textContent = hhmm(now) + " UTC"; clock.title = d.toISOString().slice(0, 10) + ", the market's time"; }
     const states = pulse.sources.map((s) => Object.assign({ name: s.source, to: s.data_to }, freshness(s, now)));
     const open = states.filter((s) => !s.closed).sort((a, b) => b.age - a.age);
     const banner = document.getElementById("stale");

@@ -13,9 +13,10 @@ from pipelines.market import Series, naive
 from reports.pages.shapes import spark
 from reports.pages.shell import alert_path, day_path, pair_slug, symbol_path
 from reports.snapshot import Row, Snapshot
-from reports.text import kind_name, number, signed
+from reports.text import KIND_NAMES, kind_name, number, signed
 
 RECENT = timedelta(minutes=30)
+MOST_PAIR_EVENTS = 2
 
 
 def abnormal(snap: Snapshot) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "pair": alert["pair"],
         "name": subject_name(key, alert["pair"]),
         "path": subject_path(snap, key, alert["pair"]),
-        "what": f"{kind_name(kind)} {facts.get('interval') or ''}".strip(),
+        "what": f"{kind_name(kind) if kind in KIND_NAMES else alert['rule']} {facts.get('interval') or ''}".strip(),
         "rule": alert["rule"],
         "href": alert_path(alert["id"]),
         "column": kind,
@@ -147,7 +148,7 @@ def last_digest(snap: Snapshot) -> datetime:
     return snap.at - timedelta(days=1)
 
 
-def since(snap: Snapshot, start: datetime, most: int = 9) -> list[dict[str, Any]]:
+def since(snap: Snapshot, start: datetime, most: int = 8) -> list[dict[str, Any]]:
     """Events since a time, newest first: alerts, cointegration gained or lost, gaps, failed runs."""
     events = [
         *_alert_events(snap, start),
@@ -193,10 +194,12 @@ def _pair_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
         if old["is_cointegrated"] != fit["is_cointegrated"]:
             word = "became cointegrated" if fit["is_cointegrated"] else "lost cointegration"
             text = f"{word} (p {number(old['p_max'], 3)} → {number(fit['p_max'], 3)})"
-            events.append(
-                _event(fit["fitted_at"], fit["pair"], text, "medium", f"pairs/{pair_slug(fit)}.html")
-            )
-    return events
+            name = f"{fit['symbol_y']} / {fit['symbol_x']}"
+            events.append(_event(fit["fitted_at"], name, text, "medium", f"pairs/{pair_slug(fit)}.html"))
+    if len(events) <= MOST_PAIR_EVENTS:
+        return events
+    newest = max(event["at"] for event in events)
+    return [_event(newest, f"{len(events)} pairs", "changed their verdict", "medium", "pairs/index.html")]
 
 
 def _gap_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.market import Series
 from reports.pages.abnormal import subject_path
 from reports.pages.shell import Page, day_path
+from reports.pages.spells import spells
 from reports.pages.symbols import anomaly_row
 from reports.pages.timeline import timeline
 from reports.snapshot import Snapshot
-from pipelines.market import Series
 
 MOST_ROWS = 2000
 
@@ -22,7 +23,9 @@ def index_page(snap: Snapshot, days: list[dict[str, Any]]) -> Page:
     recent = snap.anomalies.filter(pl.col("ts") >= start)
     quarter = start.replace(minute=start.minute // 15 * 15, second=0, microsecond=0) + timedelta(minutes=15)
     model = {
-        "rows": [_row(snap, a) for a in recent.head(300).iter_rows(named=True)],
+        "rows": [
+            _spell(snap, row) for row in spells(recent.iter_rows(named=True), snap.options.widths)[:200]
+        ],
         "total": recent.height,
         "timeline": timeline(snap.anomalies, snap.alerts, quarter, most=24),
         "by_kind": _by_kind(recent),
@@ -59,6 +62,11 @@ def day_page(snap: Snapshot, day: date, anomalies: pl.DataFrame, alerts: pl.Data
 def _row(snap: Snapshot, anomaly: dict[str, Any]) -> dict[str, Any]:
     key = Series(anomaly["source"] or "", anomaly["symbol"] or "")
     return anomaly_row(anomaly) | {"path": subject_path(snap, key, None), "name": key.symbol or key.source}
+
+
+def _spell(snap: Snapshot, spell: dict[str, Any]) -> dict[str, Any]:
+    key = Series(spell["source"] or "", spell["symbol"] or "")
+    return spell | {"path": subject_path(snap, key, None), "name": key.symbol or key.source}
 
 
 def _by_kind(anomalies: pl.DataFrame) -> list[dict[str, Any]]:

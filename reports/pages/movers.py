@@ -15,7 +15,6 @@ from reports.pages.shell import symbol_path
 from reports.snapshot import Snapshot
 
 QUARTERS_IN_DAY = 96
-WORDS = {"critical": 0, "high": 1, "medium": 2, "info": 3}
 
 
 def movers(snap: Snapshot) -> list[dict[str, Any]]:
@@ -39,11 +38,6 @@ def _standing(minutes: pl.DataFrame) -> pl.DataFrame:
         pl.col("close").last().alias("last"),
         pl.col("close").tail(120).alias("closes"),
         pl.col("close").filter(pl.col("ts") <= newest - timedelta(hours=1)).last().alias("hour_ago"),
-        *(
-            pl.col(name).last()
-            for name in ("volume_ratio", "zscore_20", "rsi_14", "volume")
-            if name in minutes.columns
-        ),
     )
 
 
@@ -53,6 +47,7 @@ def _row(snap: Snapshot, now: dict[str, Any], worst: dict[Series, str]) -> dict[
     quarters = [] if frame is None else frame["close"].to_list()
     day = quarters[-QUARTERS_IN_DAY:]
     ret_1h = _ratio(now["last"], now["hour_ago"])
+    pane = next((row for row in snap.panes.get(key, []) if row["interval"] == "1m"), {})
     return {
         "key": key,
         "source": key.source,
@@ -65,9 +60,9 @@ def _row(snap: Snapshot, now: dict[str, Any], worst: dict[Series, str]) -> dict[
         "ret_1h": ret_1h,
         "ret_24h": _ratio(now["last"], day[0]) if len(day) > 4 else None,
         "sigma": _sigmas(ret_1h, quarters),
-        "volume_ratio": now.get("volume_ratio"),
-        "zscore": now.get("zscore_20"),
-        "rsi": now.get("rsi_14"),
+        "volume_ratio": pane.get("volume_ratio"),
+        "zscore": pane.get("zscore_20"),
+        "rsi": pane.get("rsi_14"),
         "spark": spark(day),
         "severity": worst.get(key),
         "calendar": snap.calendars.get(key, ""),

@@ -33,7 +33,7 @@ def page(snap: Snapshot) -> Page:
         "at": snap.at,
         "movers": movers(snap)[:10],
         "symbols": snap.series.height,
-        "pairs": [pair_row(fit) for fit in snap.newest_fits[:8]],
+        "pairs": [pair_row(fit) for fit in snap.newest_fits[:10]],
         "pair_count": snap.fits.filter(pl.col("age") == 1).height if snap.fits.height else 0,
         "timeline": timeline(snap.anomalies, snap.alerts, _quarter(start)),
         "anomaly_count": snap.anomalies.filter(pl.col("ts") >= start).height,
@@ -116,8 +116,7 @@ def pair_row(fit: dict[str, Any]) -> dict[str, Any]:
         "name": f"{fit['symbol_y']} / {fit['symbol_x']}",
         "gauge": gauge(z),
         "tone": "critical" if size >= 3 else "high" if size >= 2 else "",
-        "state": fit["state"]
-        or ("cointegrated" if fit["is_cointegrated"] else fit["reason"] or "not cointegrated"),
+        "state": words(fit),
     }
 
 
@@ -136,3 +135,9 @@ def rendered(snap: Snapshot) -> str:
 
 def midnight(day: date) -> datetime:
     return datetime.combine(day, datetime.min.time())
+
+
+def words(fit: dict[str, Any]) -> str:
+    """A pair's state as a reader says it."""
+    state = str(fit["state"] or ("cointegrated" if fit["is_cointegrated"] else "not cointegrated"))
+    return state.replace("_", " ")

@@ -18,7 +18,7 @@ NAVIGATION = (
     ("pairs/index.html", "Pairs"),
     ("anomalies/index.html", "Anomalies"),
     ("correlations/index.html", "Correlations"),
-    ("quality/index.html", "Data quality"),
+    ("quality/index.html", "Quality"),
     ("alerts/index.html", "Alerts"),
     ("digests/index.html", "Digests"),
     ("runs/index.html", "Runs"),

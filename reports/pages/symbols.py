@@ -12,6 +12,7 @@ from reports.options import Limits
 from reports.pages.movers import movers
 from reports.pages.overview import pair_row
 from reports.pages.shell import Page, alert_path, day_path, symbol_path
+from reports.pages.spells import spells
 from reports.snapshot import Row, Snapshot
 from reports.text import kind_name
 
@@ -50,7 +51,7 @@ def symbol_page(
         "panes": panes,
         "stats": snap.figures.get(key, []),
         "alerts": [{"severity": a["severity"], "rule": a["rule"], "since": a["fired_at"] or a["started_at"], "href": alert_path(a["id"])} for a in fired],
-        "anomalies": [] if flagged is None else [anomaly_row(a) for a in flagged.head(40).iter_rows(named=True)],
+        "anomalies": [] if flagged is None else spells(flagged.iter_rows(named=True), snap.options.widths)[:40],
         "anomaly_count": 0 if flagged is None else flagged.height,
         "pairs": [pair_row(fit) for fit in snap.newest_fits if key in ((fit["source_y"], fit["symbol_y"]), (fit["source_x"], fit["symbol_x"]))][:6],
         "chart": chart_facts(key, digits, snap.options.limits, days, intervals),

@@ -11,7 +11,7 @@ from pipelines.market import Series
 from reports.pages.shell import symbol_path
 
 CELLS = 96
-LEFT, CELL, LINE = 132, 8, 18
+LEFT, CELL = 132, 8
 
 
 def timeline(
@@ -39,15 +39,17 @@ def timeline(
         .agg(pl.col("size").sum())
         .sort("size", "symbol", descending=[True, False])
     )
+    shown = busiest.head(most)
+    line = max(18, min(34, 300 // max(1, shown.height)))
     lines = []
-    for n, (source, symbol, _) in enumerate(busiest.head(most).iter_rows()):
+    for n, (source, symbol, _) in enumerate(shown.iter_rows()):
         key = Series(source, symbol)
         mine = cells.filter((pl.col("source") == source) & (pl.col("symbol") == symbol)).sort("cell")
         lines.append(
             {
                 "name": symbol if len(symbol) <= 16 else f"{symbol[:15]}…",
                 "path": symbol_path(key),
-                "y": 4 + n * LINE,
+                "y": 4 + n * line,
                 "cells": [_cell(row, start) for row in mine.iter_rows(named=True)],
                 "marks": [f"{LEFT + cell * CELL + 3.5:.1f}" for cell in sorted(fired.get(key, ()))],
                 "count": int(mine["n"].sum()),
@@ -60,7 +62,8 @@ def timeline(
         "lines": lines,
         "hours": hours,
         "width": LEFT + CELLS * CELL + 4,
-        "height": 4 + len(lines) * LINE + 18,
+        "height": 4 + len(lines) * line + 18,
+        "cell_height": line - 4,
     }
 
 

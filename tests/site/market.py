@@ -28,7 +28,13 @@ NEWEST = datetime(2026, 11, 20, 15, 41)
 HOLE = (datetime(2026, 11, 20, 14, 5), datetime(2026, 11, 20, 14, 19))
 HOT = datetime(2026, 11, 20, 15, 19)
 EVIL = "<script>alert(1)</script>"
-SESSIONS = [date(2026, 11, 16), date(2026, 11, 17), date(2026, 11, 18), date(2026, 11, 19), date(2026, 11, 20)]
+SESSIONS = [
+    date(2026, 11, 16),
+    date(2026, 11, 17),
+    date(2026, 11, 18),
+    date(2026, 11, 19),
+    date(2026, 11, 20),
+]
 CRYPTO = {"BTCUSDT": (64000.0, 40.0), "ETHUSDT": (3150.0, 420.0)}
 STOCKS = {
     "AAPL": (231.4, 52_000.0), "AMZN": (207.9, 38_000.0), "GOOGL": (176.2, 30_000.0), "MSFT": (418.6, 24_000.0),
@@ -42,7 +48,9 @@ def open_lake(home: Path) -> tuple[duckdb.DuckDBPyConnection, Location]:
     con = connect(location)
     params = IndicatorParams()
     seconds = {"1m": 60, "1d": 86400, **{name: minutes * 60 for name, minutes in WIDTHS.items()}}
-    migrate(con, location, columns(params) | hidden_columns(params), frozenset(hidden_columns(params)), seconds)
+    migrate(
+        con, location, columns(params) | hidden_columns(params), frozenset(hidden_columns(params)), seconds
+    )
     return con, location
 
 
@@ -53,7 +61,9 @@ def fill(con: duckdb.DuckDBPyConnection, location: Location, days: int = 4, extr
     minute = with_returns(bars)
     usual = bars.select("source", "symbol", "ts", "usual")
     windows = [resampled(minute, name, width) for name, width in WIDTHS.items()]
-    rows = [measured(minute, "1m", params, usual)] + [measured(w, w["interval"][0], params, None) for w in windows]
+    rows = [measured(minute, "1m", params, usual)] + [
+        measured(w, w["interval"][0], params, None) for w in windows
+    ]
     measures = pl.concat(rows, how="diagonal")
     found = anomalies(minute, measures)
     tables = {
@@ -87,7 +97,9 @@ def fill(con: duckdb.DuckDBPyConnection, location: Location, days: int = 4, extr
             con.execute(f"INSERT INTO {name} ({listed}) SELECT {listed} FROM stage_{name.replace('.', '_')}")
 
 
-def add_minute(con: duckdb.DuckDBPyConnection, location: Location, ts: datetime, close: float = 64_123.45) -> None:
+def add_minute(
+    con: duckdb.DuckDBPyConnection, location: Location, ts: datetime, close: float = 64_123.45
+) -> None:
     """One more closed minute of BTCUSDT."""
     with transaction(con, location):
         con.execute(
@@ -103,23 +115,35 @@ def add_minute(con: duckdb.DuckDBPyConnection, location: Location, ts: datetime,
 def market(days: int, extra_stocks: int = 0) -> pl.DataFrame:
     rng = np.random.default_rng(20261120)
     start = datetime(2026, 11, 20) - timedelta(days=days - 1)
-    around_the_clock = [start + timedelta(minutes=n) for n in range(int((NEWEST - start).total_seconds() // 60) + 1)]
+    around_the_clock = [
+        start + timedelta(minutes=n) for n in range(int((NEWEST - start).total_seconds() // 60) + 1)
+    ]
     common = rng.normal(0, 4.2e-4, len(around_the_clock)).cumsum()
     frames = []
     for name, (price, volume) in CRYPTO.items():
         own = ar1(rng, len(around_the_clock), 0.97, 2.2e-4)
         log = common + own + (0 if name == "BTCUSDT" else rng.normal(0, 5e-5, len(common)).cumsum())
         frames.append(series("binance", name, around_the_clock, price, volume, log, rng))
-    trading = [datetime.combine(day, datetime.min.time()) + timedelta(minutes=870 + n) for day in SESSIONS[-days:] for n in range(390)]
+    trading = [
+        datetime.combine(day, datetime.min.time()) + timedelta(minutes=870 + n)
+        for day in SESSIONS[-days:]
+        for n in range(390)
+    ]
     trading = [ts for ts in trading if ts <= NEWEST]
     tide = rng.normal(0, 3e-4, len(trading)).cumsum()
     names = STOCKS | {f"X{n:03d}": (50.0 + n, 9_000.0) for n in range(extra_stocks)}
     for name, (price, volume) in names.items():
-        own = rng.normal(0, 3.2e-4, len(trading)).cumsum() if name != "GOOGL" else ar1(rng, len(trading), 0.95, 2e-4)
+        own = (
+            rng.normal(0, 3.2e-4, len(trading)).cumsum()
+            if name != "GOOGL"
+            else ar1(rng, len(trading), 0.95, 2e-4)
+        )
         frames.append(series("yahoo", name, trading, price, volume, tide + own, rng))
     bars = pl.concat(frames)
     newcomer = bars.filter((pl.col("symbol") == "ETHUSDT") & (pl.col("ts") > NEWEST - timedelta(minutes=12)))
-    newcomer = newcomer.with_columns(symbol=pl.lit("NEWUSDT"), **{c: pl.col(c) / 2500 for c in ("open", "high", "low", "close")})
+    newcomer = newcomer.with_columns(
+        symbol=pl.lit("NEWUSDT"), **{c: (pl.col(c) / 2500).round(4) for c in ("open", "high", "low", "close")}
+    )
     hole = (pl.col("symbol") == "BTCUSDT") & (pl.col("ts") >= HOLE[0]) & (pl.col("ts") < HOLE[1])
     return pl.concat([bars.filter(~hole), newcomer]).sort("source", "symbol", "ts")
 
@@ -135,8 +159,15 @@ def ar1(rng: np.random.Generator, n: int, phi: float, sigma: float) -> np.ndarra
 def series(source, symbol, times, price, volume, log, rng) -> pl.DataFrame:
     n = len(times)
     hot = np.array([symbol in ("BTCUSDT", "NVDA") and ts >= HOT for ts in times])
-    early = np.array([symbol == "BTCUSDT" and datetime(2026, 11, 20, 13, 2) <= ts < datetime(2026, 11, 20, 13, 7) for ts in times])
-    log = log + np.where(hot, np.linspace(0, 1, n) ** 0 * np.cumsum(hot) * 4.6e-4, 0) - np.cumsum(early) * 9e-4
+    early = np.array(
+        [
+            symbol == "BTCUSDT" and datetime(2026, 11, 20, 13, 2) <= ts < datetime(2026, 11, 20, 13, 7)
+            for ts in times
+        ]
+    )
+    log = (
+        log + np.where(hot, np.linspace(0, 1, n) ** 0 * np.cumsum(hot) * 4.6e-4, 0) - np.cumsum(early) * 9e-4
+    )
     close = price * np.exp(log - log[-1])
     opened = np.concatenate(([close[0]], close[:-1])) * np.exp(rng.normal(0, 4e-5, n))
     wick = np.abs(rng.normal(0, 2.4e-4, (2, n)))
@@ -145,9 +176,15 @@ def series(source, symbol, times, price, volume, log, rng) -> pl.DataFrame:
     high = np.round(np.maximum(opened, close) * (1 + wick[0]), digits)
     low = np.round(np.minimum(opened, close) * (1 - wick[1]), digits)
     minute = np.array([ts.hour * 60 + ts.minute for ts in times])
-    shape = 1 + 0.45 * np.cos((minute - 870) / 390 * 2 * np.pi) if source == "yahoo" else 1 + 0.3 * np.sin(minute / 1440 * 2 * np.pi)
+    shape = (
+        1 + 0.45 * np.cos((minute - 870) / 390 * 2 * np.pi)
+        if source == "yahoo"
+        else 1 + 0.3 * np.sin(minute / 1440 * 2 * np.pi)
+    )
     usual = volume * shape
-    traded = usual * rng.lognormal(0, 0.38, n) * np.where(hot, rng.uniform(4, 12, n), 1) * np.where(early, 6.5, 1)
+    traded = (
+        usual * rng.lognormal(0, 0.38, n) * np.where(hot, rng.uniform(4, 12, n), 1) * np.where(early, 6.5, 1)
+    )
     traded = np.round(traded, 5 if source == "binance" else 0)
     vwap = (high + low + close) / 3
     return pl.DataFrame({
@@ -193,13 +230,21 @@ def resampled(bars: pl.DataFrame, name: str, width: int) -> pl.DataFrame:
     ).drop("usual")  # fmt: skip
 
 
-def measured(bars: pl.DataFrame, interval: str, params: IndicatorParams, usual: pl.DataFrame | None) -> pl.DataFrame:
-    rows = indicators.full(bars, params, {"binance": 525_600.0, "yahoo": 98_280.0}).with_columns(interval=pl.lit(interval))
+def measured(
+    bars: pl.DataFrame, interval: str, params: IndicatorParams, usual: pl.DataFrame | None
+) -> pl.DataFrame:
+    rows = indicators.full(bars, params, {"binance": 525_600.0, "yahoo": 98_280.0}).with_columns(
+        interval=pl.lit(interval)
+    )
     if usual is None:
         strength = 1.8 if interval == "5m" else 1.2
         mix = pl.col("ts").dt.epoch("s") % 97 / 97 * strength
         return rows.with_columns(volume_ratio=0.4 + mix, volume_robust_z=mix - 1)
-    joined = rows.join(usual.join(bars.select("source", "symbol", "ts", "volume"), on=["source", "symbol", "ts"]), on=["source", "symbol", "ts"], how="left")
+    joined = rows.join(
+        usual.join(bars.select("source", "symbol", "ts", "volume"), on=["source", "symbol", "ts"]),
+        on=["source", "symbol", "ts"],
+        how="left",
+    )
     ratio = pl.col("volume") / pl.col("usual")
     keep = pl.col("symbol") != "NEWUSDT"
     return joined.with_columns(
@@ -237,12 +282,20 @@ def anomalies(bars: pl.DataFrame, measures: pl.DataFrame) -> pl.DataFrame:
 
 
 def pairs(minute: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    closes = scan.wide(minute.filter((pl.col("symbol") != "NEWUSDT") & (~pl.col("symbol").str.starts_with("X"))))
+    closes = scan.wide(
+        minute.filter((pl.col("symbol") != "NEWUSDT") & (~pl.col("symbol").str.starts_with("X")))
+    )
     names = [name for name in closes.columns if name != "ts"]
-    chosen = [pair for pair in scan.same_source_pairs(names) if "ETH" in pair[1] or "NVDA" in pair[0] + pair[1] or "SPY" in pair[1]][:14]
+    chosen = [
+        pair
+        for pair in scan.same_source_pairs(names)
+        if "ETH" in pair[1] or "NVDA" in pair[0] + pair[1] or "SPY" in pair[1]
+    ][:14]
     params = scan.ScanParams(lookback=500, lags=1, refit=60)
     fits = scan.scan(closes, chosen, params, NOW - timedelta(minutes=12))
-    before = fits.with_columns(fitted_at=pl.col("fitted_at") - timedelta(hours=1), is_cointegrated=pl.col("is_cointegrated").not_())
+    before = fits.with_columns(
+        fitted_at=pl.col("fitted_at") - timedelta(hours=1), is_cointegrated=pl.col("is_cointegrated").not_()
+    )
     paths = scan.scan_series(closes.tail(2600), chosen, params)
     lookback = correlations(closes.tail(1600), "1m", 1440)
     return {
@@ -255,9 +308,12 @@ def pairs(minute: pl.DataFrame) -> dict[str, pl.DataFrame]:
 def series_rows(bars: pl.DataFrame) -> pl.DataFrame:
     rows = bars.group_by("source", "symbol").agg(first_seen=pl.col("ts").min()).sort("source", "symbol")
     rows = rows.with_columns(
-        calendar=pl.when(pl.col("source") == "yahoo").then(pl.lit("XNYS")).otherwise(pl.lit("24/7")), origin=pl.lit("rest")
+        calendar=pl.when(pl.col("source") == "yahoo").then(pl.lit("XNYS")).otherwise(pl.lit("24/7")),
+        origin=pl.lit("rest"),
     )
-    odd = pl.DataFrame({"source": ["file"], "symbol": [EVIL], "calendar": ["24/7"], "origin": ["import"], "first_seen": [AT]})
+    odd = pl.DataFrame(
+        {"source": ["file"], "symbol": [EVIL], "calendar": ["24/7"], "origin": ["import"], "first_seen": [AT]}
+    )
     return pl.concat([rows, odd.select(rows.columns).cast({"first_seen": pl.Datetime("us")})])
 
 
@@ -289,10 +345,32 @@ def sessions() -> pl.DataFrame:
 def gaps() -> pl.DataFrame:
     rows = [
         ("binance", "BTCUSDT", HOLE[0], HOLE[1], 14, "open", None, HOLE[1]),
-        ("yahoo", "TSLA", datetime(2026, 11, 19, 16, 1), datetime(2026, 11, 19, 16, 5), 4, "open", None, datetime(2026, 11, 19, 16, 6)),
-        ("yahoo", "TSLA", datetime(2026, 11, 19, 16, 1), datetime(2026, 11, 19, 16, 5), 4, "healed", "heal", datetime(2026, 11, 20, 15, 9)),
+        (
+            "yahoo",
+            "TSLA",
+            datetime(2026, 11, 19, 16, 1),
+            datetime(2026, 11, 19, 16, 5),
+            4,
+            "open",
+            None,
+            datetime(2026, 11, 19, 16, 6),
+        ),
+        (
+            "yahoo",
+            "TSLA",
+            datetime(2026, 11, 19, 16, 1),
+            datetime(2026, 11, 19, 16, 5),
+            4,
+            "healed",
+            "heal",
+            datetime(2026, 11, 20, 15, 9),
+        ),
     ]
-    return pl.DataFrame(rows, schema=["source", "symbol", "from_ts", "to_ts", "minutes", "state", "origin", "seen_at"], orient="row").with_columns(run_id=pl.lit("run-1"))
+    return pl.DataFrame(
+        rows,
+        schema=["source", "symbol", "from_ts", "to_ts", "minutes", "state", "origin", "seen_at"],
+        orient="row",
+    ).with_columns(run_id=pl.lit("run-1"))
 
 
 def coverage() -> pl.DataFrame:
@@ -301,7 +379,21 @@ def coverage() -> pl.DataFrame:
         for symbol in CRYPTO:
             lost = 14 if symbol == "BTCUSDT" and day.day == 20 else 0
             rows.append(("binance", symbol, day, 942, 942 - lost, 0, lost, 0, 0, 0))
-        rows += [("yahoo", symbol, day, 390, 386 if symbol == "TSLA" else 390, 0, 0, 4 if symbol == "TSLA" else 0, 0, 0) for symbol in STOCKS]
+        rows += [
+            (
+                "yahoo",
+                symbol,
+                day,
+                390,
+                386 if symbol == "TSLA" else 390,
+                0,
+                0,
+                4 if symbol == "TSLA" else 0,
+                0,
+                0,
+            )
+            for symbol in STOCKS
+        ]
     return pl.DataFrame(rows, schema=["source", "symbol", "day", "expected", "ok", "no_trade", "missing", "healed", "lost", "late"], orient="row")  # fmt: skip
 
 
@@ -312,8 +404,39 @@ def runs() -> pl.DataFrame:
         start = AT - timedelta(minutes=n, seconds=1)
         took = float(4.2 + rng.gamma(2, 0.9))
         state = "Failed" if n == 37 else "Completed"
-        rows.append((f"run-{n:03d}-8f2c", "minute", start.replace(second=5), start, start + timedelta(seconds=took), state, 9, 9, 0, float(rng.uniform(4, 9)), took * 0.6, "yahoo: 429 Too Many Requests" if n == 37 else None))
-    rows += [(f"pairs-{n}", "pairs", AT - timedelta(hours=n), AT - timedelta(hours=n), AT - timedelta(hours=n) + timedelta(seconds=9.5), "Completed", 0, 0, 0, None, 8.8, None) for n in range(6)]
+        rows.append(
+            (
+                f"run-{n:03d}-8f2c",
+                "minute",
+                start.replace(second=5),
+                start,
+                start + timedelta(seconds=took),
+                state,
+                9,
+                9,
+                0,
+                float(rng.uniform(4, 9)),
+                took * 0.6,
+                "yahoo: 429 Too Many Requests" if n == 37 else None,
+            )
+        )
+    rows += [
+        (
+            f"pairs-{n}",
+            "pairs",
+            AT - timedelta(hours=n),
+            AT - timedelta(hours=n),
+            AT - timedelta(hours=n) + timedelta(seconds=9.5),
+            "Completed",
+            0,
+            0,
+            0,
+            None,
+            8.8,
+            None,
+        )
+        for n in range(6)
+    ]
     return pl.DataFrame(rows, schema=["run_id", "flow", "scheduled_for", "started_at", "finished_at", "state", "rows_in", "rows_loaded", "rows_quarantined", "lag_s", "cpu_s", "detail"], orient="row", infer_schema_length=None)  # fmt: skip
 
 
@@ -323,7 +446,9 @@ def latency() -> pl.DataFrame:
         (f"run-{n:03d}-8f2c", stage_name, float(base * rng.uniform(0.8, 1.2)), float(base * rng.uniform(2, 4)), float(base * 6), 60, AT - timedelta(minutes=n))
         for n in range(110) for stage_name, base in (("receive_to_landed", 4.0), ("fetch", 130.0), ("load", 90.0), ("derive", 260.0), ("site", 140.0))
     ]  # fmt: skip
-    return pl.DataFrame(rows, schema=["run_id", "stage", "p50_ms", "p99_ms", "max_ms", "n", "seen_at"], orient="row")
+    return pl.DataFrame(
+        rows, schema=["run_id", "stage", "p50_ms", "p99_ms", "max_ms", "n", "seen_at"], orient="row"
+    )
 
 
 def quality() -> pl.DataFrame:
@@ -333,7 +458,22 @@ def quality() -> pl.DataFrame:
         (suite, check, table, severity, not (check == "returns_plausible" and n < 2), "2 rows" if check == "returns_plausible" and n < 2 else "0 rows", "0 rows", 2 if check == "returns_plausible" and n < 2 else 0, f"q-{n}", AT - timedelta(hours=n))
         for n in range(24) for suite, check, table, severity in checks
     ]  # fmt: skip
-    return pl.DataFrame(rows, schema=["suite", "check_name", "table_name", "severity", "passed", "observed", "threshold", "failing_rows", "run_id", "checked_at"], orient="row")
+    return pl.DataFrame(
+        rows,
+        schema=[
+            "suite",
+            "check_name",
+            "table_name",
+            "severity",
+            "passed",
+            "observed",
+            "threshold",
+            "failing_rows",
+            "run_id",
+            "checked_at",
+        ],
+        orient="row",
+    )
 
 
 def quarantine() -> pl.DataFrame:
@@ -351,7 +491,9 @@ def alerts() -> pl.DataFrame:
             "ts": "2026-11-20T15:15:00", "columns": {column: value, "close": 64000.0}, "note": EVIL, **more,
         }).decode()  # fmt: skip
 
-    usual = {"baseline": {"name": "usual volume of this time of the session", "value": 41.2, "observed": 352.0}}
+    usual = {
+        "baseline": {"name": "usual volume of this time of the session", "value": 41.2, "observed": 352.0}
+    }
     rows = [
         ("alert-btc-volume", "volume", "binance", "BTCUSDT", None, "15m", "pending", "high", 3.4, 3.0, facts("volume_ratio", 3.4, 3.0, **usual), HOT, HOT + timedelta(minutes=1)),
         ("alert-btc-volume", "volume", "binance", "BTCUSDT", None, "15m", "firing", "high", 8.5, 3.0, facts("volume_ratio", 8.5, 3.0, **usual), HOT + timedelta(minutes=2), HOT + timedelta(minutes=3)),
@@ -361,8 +503,32 @@ def alerts() -> pl.DataFrame:
         ("alert-tsla-old", "price-from-mean", "yahoo", "TSLA", None, "1h", "firing", "critical", 6.1, 5.0, facts("dev_20_pct", 6.1, 5.0), datetime(2026, 11, 19, 18, 31), datetime(2026, 11, 19, 18, 31, 6)),
         ("alert-tsla-old", "price-from-mean", "yahoo", "TSLA", None, "1h", "resolved", "critical", 1.1, 5.0, facts("dev_20_pct", 1.1, 5.0), datetime(2026, 11, 20, 15, 10), datetime(2026, 11, 20, 15, 10, 6)),
     ]  # fmt: skip
-    frame = pl.DataFrame(rows, schema=["id", "rule", "source", "symbol", "pair", "interval", "state", "severity", "value", "threshold", "evidence", "event_ts", "recorded_at"], orient="row", infer_schema_length=None)
-    return frame.with_columns(fingerprint=pl.col("id"), rule_version=pl.lit("1"), run_id=pl.lit("run-1"), pair=pl.col("pair").cast(pl.String))
+    frame = pl.DataFrame(
+        rows,
+        schema=[
+            "id",
+            "rule",
+            "source",
+            "symbol",
+            "pair",
+            "interval",
+            "state",
+            "severity",
+            "value",
+            "threshold",
+            "evidence",
+            "event_ts",
+            "recorded_at",
+        ],
+        orient="row",
+        infer_schema_length=None,
+    )
+    return frame.with_columns(
+        fingerprint=pl.col("id"),
+        rule_version=pl.lit("1"),
+        run_id=pl.lit("run-1"),
+        pair=pl.col("pair").cast(pl.String),
+    )
 
 
 def outbox() -> pl.DataFrame:
