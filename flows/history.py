@@ -43,9 +43,10 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass
 class Brought:
-    """What a backfill or import did."""
+    """What a backfill or import did. `rows_good` (of a file): accepted by the gate, whether new or known."""
 
     rows_in: int = 0
+    rows_good: int = 0
     rows_loaded: int = 0
     rows_revised: int = 0
     rows_quarantined: int = 0
@@ -124,18 +125,21 @@ def import_file(
     symbol: str | None = None,
     interval: str | None = None,
     with_derive: bool = True,
+    columns: Sequence[str] = (),
 ) -> Brought:
     """A user's file into `bars`, `trades` or (other intervals) `ohlcv`; bad rows to quarantine with their line.
 
-    Any source and symbol. Raises TapewatchError where the file as a whole cannot be used.
+    Any source and symbol; columns: their meanings, where neither header nor order tells them.
+    Raises TapewatchError where the file as a whole cannot be used.
     """
     brought = Brought()
     name = source.strip().lower()
     parsed = Interval.parse(interval) if interval else None
     calendars = {name: context.calendars.get(name, CONTINUOUS)}
     now = datetime.now(UTC)
-    digest = _file_digest(path, name, symbol, interval)
-    for number, part in enumerate(read_parts(path, name, now, symbol=symbol, interval=parsed)):
+    digest = _file_digest(path, name, symbol, interval, *columns)
+    parts = read_parts(path, name, now, symbol=symbol, interval=parsed, columns=columns)
+    for number, part in enumerate(parts):
         if calendars[name] != CONTINUOUS and part.frame.height:
             first, last = part.frame["ts"].min(), part.frame["ts"].max()
             assert isinstance(first, datetime)
@@ -151,7 +155,9 @@ def import_file(
             sha256=digest,
             path=str(path),
         )
-        brought.add(batch.rows_in, _load_part(con, context, batch, part, calendars, now))
+        good, loaded = _load_part(con, context, batch, part, calendars, now)
+        brought.rows_good += good
+        brought.add(batch.rows_in, loaded)
     if with_derive:
         derive_pending(con, context, run_id, {}, brought)
     return brought
@@ -234,7 +240,8 @@ def _load_part(
     part: FileRows,
     calendars: dict[str, str],
     now: datetime,
-) -> Loaded:
+) -> tuple[int, Loaded]:
+    """How many rows the gate accepted, and what loading them changed."""
     contract = TRADES if part.interval is None else bars(part.interval)
     minute = part.interval == Interval(60)
     gated = gate.split(part.frame, contract, now)
@@ -243,13 +250,12 @@ def _load_part(
            for f in (gated.quarantined, part.rejects) if f.height]  # fmt: skip
     quarantined = pl.concat([pl.DataFrame(schema=QUARANTINE_SCHEMA), *bad])
     accepted = gated.accepted.drop("payload", "line", strict=False)
+    frames = (accepted, quarantined, calendars)
     if part.kind == "trades":
-        return load_trades(con, context.location, batch, accepted, quarantined, calendars)
+        return accepted.height, load_trades(con, context.location, batch, *frames)
     if minute:
-        return load_bars(con, context.location, batch, accepted, quarantined, calendars)
-    return load_interval_bars(
-        con, context.location, batch, str(part.interval), accepted, quarantined, calendars
-    )
+        return accepted.height, load_bars(con, context.location, batch, *frames)
+    return accepted.height, load_interval_bars(con, context.location, batch, str(part.interval), *frames)
 
 
 def _file_digest(path: Path, *parts: str | None) -> str:

@@ -17,6 +17,13 @@ from flows.cli.commands import make_app
 from warehouse.errors import TapewatchError
 
 INTERRUPTED = 130
+TOLD = (
+    ("duckdb", "Error"),
+    ("pipelines.sources.base", "SourceError"),
+    ("pipelines.landing", "LandingError"),
+    ("builtins", "OSError"),
+)
+"""Errors whose own words suffice; looked up in what the command has loaded, so that nothing is loaded for it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,9 +64,17 @@ def _say(error: TapewatchError) -> int:
 def _apologise(error: Exception, call: Call) -> int:
     if call.log_level == "debug":
         traceback.print_exception(error)
+    if _is_told(error):
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
     print("this should not happen; --log-level debug shows where it came from", file=sys.stderr)
     return 1
+
+
+def _is_told(error: Exception) -> bool:
+    known = [getattr(sys.modules[module], name) for module, name in TOLD if module in sys.modules]
+    return isinstance(error, tuple(known))
 
 
 __all__ = ["main"]

@@ -13,7 +13,7 @@ COMMANDS = {
     "demo": ("flows.cli.demo:demo", "The whole platform on a simulated market: no network, no keys."),
     "up": ("flows.cli.up:up", "The whole platform on live data, in the foreground."),
     "down": ("flows.cli.up:down", "Stop the platform that runs on this data folder."),
-    "status": ("flows.cli.up:status", "What runs, how far behind it is, and the last runs."),
+    "status": ("flows.cli.status:status", "What runs, how far behind it is, and the last runs."),
     "run": (
         "flows.cli.run:run",
         "One run here and now: minute, daily, report, digest, maintenance.",

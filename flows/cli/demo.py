@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from flows.cli.call import Injected
-from flows.cli.unbuilt import not_built
+from flows.cli.times import whole_minutes
+from flows.up import Wanted, start
 
 
-def demo(*, minutes: int = 0, port: int = 0, seed: int = 0, call: Injected) -> None:
+def demo(*, minutes: int = 0, call: Injected) -> int:
     """The platform on the replica: history, then a micro-batch each minute. Every page says SIMULATED DATA.
+
+    With --minutes, exit code 0 only if every run completed and each of them rebuilt the site.
 
     Example: tapewatch demo --minutes 2
 
@@ -15,10 +18,5 @@ def demo(*, minutes: int = 0, port: int = 0, seed: int = 0, call: Injected) -> N
     ----------
     minutes
         End by itself after so many scheduled micro-batches; 0 runs until Ctrl-C.
-    port
-        Port of the site, 0 for the configured one.
-    seed
-        Seed of the simulated market.
     """
-    del call, minutes, port, seed
-    not_built("demo")
+    return start(Wanted(demo=True, minutes=whole_minutes(minutes), config=call.config))

@@ -7,8 +7,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.call import Injected
-from flows.cli.unbuilt import not_built
+from flows.cli.call import Injected, UsageError
+from flows.cli.lake import context_of
+from flows.cli.tables import print_json
+from flows.cli.times import moment
+from flows.context import reading
+from warehouse.export import FORMATS, export_view
 
 Format = Literal["csv", "parquet", "json"]
 
@@ -18,8 +22,8 @@ def export(
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    format: Format = "csv",
-    symbol: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    format: Format | None = None,
+    symbol: str = "",
     start: str = "",
     end: str = "",
     call: Injected,
@@ -35,13 +39,26 @@ def export(
     output
         The file to write.
     format
-        csv, parquet or json.
+        csv, parquet or json; else as the file's name ends.
     symbol
-        Only these symbols.
+        Only this one: SYMBOL or source:SYMBOL, also as a leg of a pair.
     start
         First time, UTC.
     end
         End, not included.
     """
-    del call, view, output, format, symbol, start, end
-    not_built("export")
+    form = format or output.suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise UsageError(f"--format: {output} does not end in .csv, .parquet or .json; say which it shall be")
+    since, until = (
+        moment(text, option) if text else None for text, option in ((start, "--start"), (end, "--end"))
+    )
+    if since and until and since >= until:
+        raise UsageError(f"--start {start} is not before --end {end}")
+    path = output.expanduser()
+    with reading(context_of(call)) as con:
+        written = export_view(con, view, symbol or None, since, until, form, path)
+    if call.json:
+        print_json({"view": view, "file": str(path), "format": form, "rows": written})
+    else:
+        print(f"{path}: {written:,} rows of {view}")

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from uuid import uuid4
 
-from flows.cli.call import Injected
-from flows.cli.unbuilt import not_built
+from flows import history
+from flows.cli.call import Injected, UsageError
+from flows.cli.lake import Connection, Row, context_of, rows
+from flows.cli.tables import print_json
+from flows.context import writing
+from flows.history import Brought
+from pipelines.market import Interval
+from warehouse.errors import TapewatchError
+from warehouse.stage import literal
+
+REASONS = 5
 
 
 def import_(
@@ -18,7 +29,7 @@ def import_(
     columns: str = "",
     derive: bool = True,
     call: Injected,
-) -> None:
+) -> int:
     """A CSV, Parquet or Binance bulk file; bad rows go to quarantine with their line; again changes nothing.
 
     Example: tapewatch import BTCUSDT-1m-2024-03.zip --source binance
@@ -38,5 +49,81 @@ def import_(
     derive
         Compute windows, indicators and anomalies of what was loaded (--no-derive skips).
     """
-    del call, file, source, symbol, interval, columns, derive
-    not_built("import")
+    _check(file, source, interval)
+    named = [name.strip() for name in columns.split(",")] if columns else []
+    context = context_of(call)
+    run_id = str(uuid4())
+    with writing(context) as con:
+        brought = history.import_file(
+            con, context, run_id, file.expanduser(), source, symbol or None, interval or None, derive, named
+        )
+        refused = _refused(con, run_id)
+    if call.json:
+        print_json(_answer(file, run_id, brought, refused))
+    else:
+        _tell(file, run_id, brought, refused)
+    return 0 if brought.rows_good or not brought.rows_in else 1
+
+
+def _check(file: Path, source: str, interval: str) -> None:
+    if not source.strip():
+        raise UsageError("--source: name the venue the rows belong to; any name will do, such as mine")
+    if interval:
+        try:
+            Interval.parse(interval)
+        except ValueError as error:
+            raise UsageError(f"--interval: {error}") from None
+    if not file.expanduser().is_file():
+        what = "is a folder; name a file in it" if file.expanduser().is_dir() else "no such file"
+        raise TapewatchError(f"{file}: {what}")
+
+
+def _refused(con: Connection, run_id: str) -> list[Row]:
+    """What this import put into quarantine: each reason, how often, and its first line."""
+    return rows(
+        con,
+        "SELECT reason, count(*) AS rows, min(line) AS first_line, arg_min(detail, line) AS detail "
+        f"FROM quarantine WHERE run_id = {literal(run_id)} GROUP BY reason ORDER BY rows DESC, reason",
+    )
+
+
+def _answer(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> Row:
+    names = (
+        "rows_in",
+        "rows_good",
+        "rows_loaded",
+        "rows_revised",
+        "rows_quarantined",
+        "windows",
+        "anomalies",
+    )
+    return {
+        "file": str(file),
+        "run_id": run_id,
+        **{name: getattr(brought, name) for name in names},
+        "again": brought.chunks > 0 and brought.chunks_known == brought.chunks,
+        "reasons": refused,
+    }
+
+
+def _tell(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> None:
+    known = brought.rows_good - brought.rows_loaded - brought.rows_revised
+    print(
+        f"{file}: {brought.rows_in:,} rows in, {brought.rows_loaded:,} loaded, {brought.rows_revised:,} revised, "
+        f"{known:,} known already, {brought.rows_in - brought.rows_good:,} bad"
+    )
+    if brought.chunks and brought.chunks_known == brought.chunks:
+        print("this file was imported before: no change")
+    if brought.windows or brought.anomalies:
+        print(f"derived: {brought.windows:,} windows, {brought.anomalies:,} anomalies")
+    for reason in refused[:REASONS]:
+        line = f", first in line {reason['first_line']}" if reason["first_line"] is not None else ""
+        detail = f" ({reason['detail']})" if reason["detail"] else ""
+        print(f"  quarantined {reason['rows']:,} x {reason['reason']}{line}{detail}")
+    if refused:
+        print(
+            "see them: "
+            + f"tapewatch sql \"SELECT line, reason, detail, payload FROM quarantine WHERE run_id = '{run_id}'\""
+        )
+    if brought.rows_in and not brought.rows_good:
+        print(f"error: {file}: not one row was good; the reasons are in quarantine", file=sys.stderr)

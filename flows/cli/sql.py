@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import sys
+from pathlib import Path
+from typing import Annotated
 
-from flows.cli.call import Injected
-from flows.cli.unbuilt import not_built
+from cyclopts import Parameter
 
-Format = Literal["table", "csv", "json", "parquet"]
+from flows.cli.call import Injected, UsageError
+from flows.cli.lake import context_of
+from flows.cli.sql_answers import Format, run_all
+from flows.cli.sql_shell import shell
+from flows.context import reading
 
 
-def sql(query: str = "", /, *, format: Format = "table", call: Injected) -> None:
+def sql(
+    query: str = "",
+    /,
+    *,
+    format: Format = "table",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    call: Injected,
+) -> None:
     """Read-only SQL while everything runs; without a query a shell with history and completion.
+
+    Statements also come through a pipe: `tapewatch sql < questions.sql`. Readers never block the writer.
 
     Example: tapewatch sql "SELECT symbol, max(ts) FROM bars GROUP BY ALL" --format csv
 
@@ -20,7 +34,19 @@ def sql(query: str = "", /, *, format: Format = "table", call: Injected) -> None
     query
         One or more statements; none opens the shell.
     format
-        table, csv, json or parquet (to standard output).
+        table, csv, json or parquet, to standard output unless --output says where.
+    output
+        File for the answer.
     """
-    del call, query, format
-    not_built("sql")
+    form: Format = "json" if call.json else format
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise UsageError("--format parquet: a terminal cannot show it; add -o FILE, or redirect it")
+    context = context_of(call)
+    with reading(context) as con:
+        if not query and sys.stdin.isatty():
+            shell(con, context.settings.data_dir / "sql_history", form)
+            return
+        text = query or sys.stdin.read()
+        if not text.strip():
+            raise UsageError('no SQL came in; write tapewatch sql "SELECT ..."')
+        run_all(con, text, form, output)

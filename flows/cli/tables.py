@@ -21,15 +21,22 @@ def show(call: Call, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], 
     listed = list(rows)
     if call.json:
         print_json([dict(row) for row in listed])
-        return
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    else:
+        table(listed, columns, title)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str = "") -> None:
+    """The rows for eyes, numbers to the right."""
+    shape = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        is_number = any(type(row.get(column)) in (int, float) for row in listed)
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    for row in listed:
-        table.add_row(*(Text(spelt(row.get(column))) for column in columns))
+        is_number = any(type(row.get(column)) in (int, float) for row in rows)
+        shape.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        shape.add_row(*(Text(spelt(row.get(column))) for column in columns))
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
-    console.print(table if listed else "nothing to show")
+    if not rows and title:
+        console.print(title)
+    console.print(shape if rows else "nothing to show")
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Times and durations as people type them: `2024-03-01`, `2024-03-01T12:00Z`, `7d` ago, `now`."""
+"""Times and durations as people type them: `2024-03-01`, `2024-03-01T12:00Z`, `7d`, `now`, `never`."""
 
 from __future__ import annotations
 
@@ -28,3 +28,39 @@ def moment(text: str, option: str, now: datetime | None = None) -> datetime:
     except SettingError:
         allowed = "2024-03-01, 2024-03-01T12:00Z, now, or 7d for seven days ago"
         raise UsageError(f"{option}: {text!r} is not a time; write {allowed}") from None
+
+
+def deadline(text: str, option: str, now: datetime) -> datetime | None:
+    """Aware UTC of an ISO time or of `now` plus a duration such as `2h`; None for `never`.
+
+    Raises UsageError that names the option, also for a time that is over.
+    """
+    word = text.strip().lower()
+    if word == "never":
+        return None
+    try:
+        at = now + duration(word)
+    except SettingError:
+        at = moment(text, option, now)
+    if at <= now:
+        raise UsageError(
+            f"{option}: {text} is over already; write a duration such as 7d, a later time, or never"
+        )
+    return at
+
+
+def whole_minutes(count: int) -> int | None:
+    """None for 0, which means without end; UsageError below it."""
+    if count < 0:
+        raise UsageError(f"--minutes: {count} is not possible; write 1 or more, or 0 for no end")
+    return count or None
+
+
+def ago(seconds: float | None) -> str:
+    """A length of time for eyes: `42 s`, `3.5 min`, `2.1 h`, `4.0 d`; nothing for null."""
+    if seconds is None:
+        return ""
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if abs(seconds) < limit:
+            return f"{seconds:.0f} {unit}" if size == 1 else f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86400:.1f} d"
