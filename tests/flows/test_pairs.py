@@ -1,0 +1,205 @@
+"""Pairs from bars to rows, alerts and messages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.pairs import run_pairs, universe
+from pipelines.analytics.scan import align, wide
+from pipelines.settings_alerts import Channel
+from tests.warehouse.conftest import MINUTE, NOON, Lake, aware, bars
+from warehouse.connect import transaction
+from warehouse.errors import TapewatchError
+from warehouse.stage import literals
+
+BARS = 600
+START = NOON - BARS * MINUTE
+
+
+def walks(kick: float = 0.0, count: int = BARS) -> dict[str, np.ndarray]:
+    """Log prices: BTC wanders, ETH hangs on it, SOL wanders alone; `kick` is added to ETH's last bar."""
+    rng = np.random.default_rng(42)
+    btc, sol = (4.0 + np.cumsum(rng.normal(0, 1e-3, count)) for _ in range(2))
+    loose = np.zeros(count)
+    for i, shock in enumerate(rng.normal(0, 1e-3, count - 1)):
+        loose[i + 1] = 0.7 * loose[i] + shock
+    eth = 0.9 * btc + loose
+    eth[-1] += kick
+    return {"BTCUSDT": np.exp(btc), "ETHUSDT": np.exp(eth), "SOLUSDT": np.exp(sol)}
+
+
+def load(
+    lake: Lake, prices: dict[str, np.ndarray], start: datetime = START, source: str = "binance", **kind
+) -> None:
+    frames = [bars(symbol, start, len(close), close, source=source) for symbol, close in prices.items()]
+    lake.load(pl.concat(frames), f"{source}-rest-{start:%d%H%M}-{len(frames)}", **kind)
+
+
+def polled(lake: Lake, clock: datetime = NOON) -> None:
+    """The source answered at `clock`: its rows are live."""
+    with transaction(lake.con, lake.location):
+        row = ("binance", clock, "r", clock)
+        lake.con.execute(f"INSERT INTO core.progress VALUES {literals(row)}")
+
+
+def run(lake: Lake, run_id: str = "run-p", now: datetime = NOON):
+    return run_pairs(lake.context, lake.con, run_id, aware(now))
+
+
+@pytest.mark.capability("PAIR-08", "PAIR-09")
+def test_a_planted_pair_is_found_and_a_lone_walk_is_not(lake):
+    load(lake, walks())
+    done = run(lake)
+    found = lake.rows("SELECT pair, is_cointegrated, n, fitted_at FROM pair_stats ORDER BY pair")
+    assert [row[:2] for row in found] == [
+        ("binance-BTCUSDT~binance-ETHUSDT", True),
+        ("binance-BTCUSDT~binance-SOLUSDT", False),
+        ("binance-ETHUSDT~binance-SOLUSDT", False),
+    ]
+    assert {row[2:] for row in found} == {(BARS, NOON - MINUTE)}
+    assert (done.pairs, done.cointegrated, done.as_of) == (3, 1, aware(NOON - MINUTE))
+    assert lake.rows("SELECT flow, state, rows_in FROM runs") == [("pairs", "Completed", 3)]
+
+
+@pytest.mark.capability("PAIR-05", "PAIR-06")
+def test_the_series_ends_in_the_fits_z(lake):
+    load(lake, walks())
+    run(lake)
+    same = lake.rows("""
+        SELECT s.zscore, f.zscore, s.corr_roll IS NOT NULL FROM pair_series AS s JOIN pair_stats AS f USING (pair, interval)
+        WHERE s.ts = f.fitted_at""")
+    assert len(same) == 3
+    assert all(mine == pytest.approx(other) and corr for mine, other, corr in same)
+    assert lake.one("SELECT count(*) FROM pair_series") == 3 * BARS
+
+
+def test_nothing_new_means_nothing_to_do(lake):
+    load(lake, walks())
+    run(lake)
+    assert run(lake, "run-2").pairs == 0
+    assert lake.one("SELECT count(*) FROM pair_stats") == 3
+    assert lake.one("SELECT count(*) FROM pair_series") == 3 * BARS
+
+
+def test_a_new_bar_adds_a_fit_and_a_point_and_keeps_the_history(lake):
+    longer = walks(count=BARS + 1)
+    load(lake, {name: close[:-1] for name, close in longer.items()})
+    run(lake)
+    load(lake, {name: close[-1:] for name, close in longer.items()}, start=NOON)
+    run(lake, "run-2", NOON + MINUTE)
+    assert lake.rows("SELECT fitted_at, count(*) FROM pair_stats GROUP BY ALL ORDER BY 1") == [
+        (NOON - MINUTE, 3),
+        (NOON, 3),
+    ]
+    newest = lake.rows("SELECT pair, max(ts), count(*) - count(DISTINCT ts) FROM pair_series GROUP BY pair")
+    assert {row[1:] for row in newest} == {(NOON, 0)}
+
+
+@pytest.mark.capability("PAIR-07")
+def test_correlations_are_symmetric_with_one_on_the_diagonal(lake):
+    load(lake, walks())
+    run(lake)
+    rows = lake.rows("SELECT symbol_a, symbol_b, corr FROM correlations WHERE interval = '1m'")
+    by_pair = {(a, b): corr for a, b, corr in rows}
+    assert len(by_pair) == len(rows) == 9
+    for (a, b), corr in by_pair.items():
+        assert corr == pytest.approx(by_pair[b, a])
+        assert a != b or corr == 1.0
+
+
+@pytest.mark.capability("IND-10")
+def test_statistics_of_a_symbol_are_those_of_its_last_sixty_closes(lake):
+    prices = walks()
+    load(lake, prices)
+    run(lake)
+    last = prices["BTCUSDT"][-60:]
+    (row,) = lake.rows(
+        "SELECT mean, std, min, max, volume, return, n FROM symbol_stats WHERE symbol = 'BTCUSDT' AND lookback = 60"
+    )
+    wanted = (last.mean(), last.std(ddof=1), last.min(), last.max(), 600.0, last[-1] / last[0] - 1, 60)
+    assert row == pytest.approx(wanted)
+
+
+def test_a_night_makes_no_return(lake):
+    """Two sessions of ten minutes: the step from one to the other is no one-minute return."""
+    rng = np.random.default_rng(1)
+    for day, level in ((0, 100.0), (1, 900.0)):
+        for symbol in ("SPY", "AAPL"):
+            close = level * np.exp(np.cumsum(rng.normal(0, 1e-3, 15)))
+            lake.load(bars(symbol, NOON + timedelta(days=day), 15, close, source="yahoo"))
+    run(lake)
+    assert (
+        lake.rows("SELECT n FROM correlations WHERE interval = '1m' AND symbol_a <> symbol_b") == [(28,)] * 2
+    )
+    assert (
+        abs(lake.one("SELECT corr FROM correlations WHERE interval = '1m' AND symbol_a <> symbol_b LIMIT 1"))
+        < 0.9
+    )
+
+
+def test_a_stretched_pair_fires_and_its_message_is_in_the_outbox(lake):
+    context = replace(
+        lake.context,
+        settings=replace(lake.context.settings, channels=(Channel("ops", "slack"), Channel("disk", "file"))),
+    )
+    load(lake, walks(kick=0.03))
+    polled(lake)
+    done = run_pairs(context, lake.con, "run-p", aware(NOON))
+    assert lake.rows("SELECT rule, pair, state, severity FROM alerts") == [
+        ("spread", "binance-BTCUSDT~binance-ETHUSDT", "firing", "high")
+    ]
+    assert lake.rows("SELECT channel, state FROM deliveries") == [("ops", "queued")]
+    assert (done.alerts, done.messages) == (1, 1)
+
+
+def test_history_that_nobody_polls_fires_nothing(lake):
+    load(lake, walks(kick=0.03), source="elsewhere", kind="import")
+    assert run(lake).alerts == 0
+    assert lake.one("SELECT count(*) FROM pair_stats WHERE is_cointegrated") == 1
+
+
+def test_two_venues_are_paired_only_when_asked(lake):
+    load(lake, {"BTCUSDT": walks()["BTCUSDT"]})
+    load(lake, {"BTC-USD": walks()["ETHUSDT"]}, source="coinbase")
+    assert run(lake).pairs == 0
+    frame = pl.DataFrame({"source": ["binance", "coinbase"], "symbol": ["BTCUSDT", "BTC-USD"]})
+    assert universe("same-source", frame) == []
+    assert universe("all", frame) == [("binance:BTCUSDT", "coinbase:BTC-USD")]
+    assert universe([("BTC-USD", "binance:BTCUSDT"), ("BTC-USD", "GONE")], frame) == [
+        ("coinbase:BTC-USD", "binance:BTCUSDT")
+    ]
+
+
+def test_a_leg_that_two_sources_have_must_be_named_with_its_source():
+    frame = pl.DataFrame({"source": ["binance", "kraken"], "symbol": ["BTC", "BTC"]})
+    with pytest.raises(TapewatchError, match="BTC is ambiguous: write one of binance:BTC, kraken:BTC"):
+        universe([("BTC", "binance:BTC")], frame)
+
+
+def test_a_large_universe_is_cut_to_the_most_traded(caplog):
+    symbols = [f"S{i:03}" for i in range(100)]
+    frame = pl.DataFrame(
+        {"source": "binance", "symbol": symbols, "close": 1.0, "volume": [float(i) for i in range(100)]}
+    )
+    pairs = universe("same-source", frame)
+    assert 1_500 < len(pairs) <= 2_000
+    assert ("binance:S098", "binance:S099") in pairs
+    assert "Name the ones you want in [pairs] universe" in caplog.text
+
+
+def test_the_scan_reads_each_series_own_newest_bars(lake):
+    """A series that trades one minute in two has as many closes as one that trades every minute."""
+    thin = bars("THIN", START, 300, 5.0).with_columns(
+        ts=pl.Series([START + 2 * i * MINUTE for i in range(300)])
+    )
+    lake.load(thin)
+    load(lake, {"BTCUSDT": walks()["BTCUSDT"]})
+    run(lake)
+    frame = pl.DataFrame(lake.con.sql("SELECT source, symbol, ts, close FROM bars"))
+    common = align(wide(frame), ("binance:BTCUSDT", "binance:THIN"), BARS)
+    assert lake.rows("SELECT n, state FROM pair_stats") == [(common.height, "untested")]
