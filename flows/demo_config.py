@@ -10,8 +10,13 @@ CRYPTO = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 EQUITIES = ("AAPL", "MSFT", "GOOGL", "NVDA", "AMZN", "TSLA", "SPY", "KO", "PEP")
 
 
-def demo_toml(settings: Settings, replica: str, prefect_port: int, site_port: int) -> str:
-    """`demo.toml`: two simulated venues at the replica's address, and this run's folders and ports."""
+def demo_toml(
+    settings: Settings, replica: str, prefect_port: int, site_port: int, history: str | None = None
+) -> str:
+    """`demo.toml`: two simulated venues at the replica's address, and this run's folders and ports.
+
+    history: how far back is loaded, such as `2d`; None: what baselines of a week and a half need.
+    """
     return f"""# Written by `tapewatch demo`: everything in this folder is SIMULATED DATA.
 data_dir = {json.dumps(str(settings.data_dir))}
 site_dir = {json.dumps(str(settings.site_dir))}
@@ -28,12 +33,12 @@ port = {site_port}
 name = "binance"
 symbols = {json.dumps(CRYPTO)}
 base_url = {json.dumps(replica)}
-history = "8d"
+history = {json.dumps(history or "8d")}
 
 [[source]]
 name = "yahoo"
 symbols = {json.dumps(EQUITIES)}
 calendar = "XNYS"
 base_url = {json.dumps(replica)}
-history = "14d"
+history = {json.dumps(history or "14d")}
 """

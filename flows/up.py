@@ -34,11 +34,14 @@ REPLICA_PORT = 8900
 
 @dataclass(frozen=True)
 class Wanted:
-    """How the platform is started: demo or live, and after how many scheduled minutes it ends by itself."""
+    """How the platform is started: demo or live, after how many scheduled minutes it ends by itself, and how
+    much history the demo loads first (such as `8d`; None: its usual reach).
+    """
 
     demo: bool = False
     minutes: int | None = None
     config: Path | None = None
+    history: str | None = None
 
 
 class Platform:
@@ -159,7 +162,9 @@ class Platform:
         self._start("replica", [*_python("pipelines.replica"), "--port", str(port)], dict(os.environ))
         self.data.mkdir(parents=True, exist_ok=True)
         self.config = self.data / "demo.toml"
-        text = demo_toml(self.settings, f"http://127.0.0.1:{port}", prefect_port, site_port)
+        text = demo_toml(
+            self.settings, f"http://127.0.0.1:{port}", prefect_port, site_port, self.wanted.history
+        )
         self.config.write_text(text)
         self.settings = load(self.config, _without_overrides(os.environ))
         _say(f"exchange replica on http://127.0.0.1:{port} (simulated market)")
