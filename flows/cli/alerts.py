@@ -1,74 +1,27 @@
-"""`tapewatch alerts`: rules, alerts, silences, messages."""
+"""`tapewatch alerts`: alerts, acknowledgements, silences, messages."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import getpass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
-from cyclopts import Parameter
+from flows.cli.call import Injected, UsageError
+from flows.cli.lake import Connection, close_to, context_of, rows
+from flows.cli.tables import print_json, show
+from flows.cli.times import deadline
+from flows.context import reading, writing
+from pipelines.alerts.history import acknowledge
+from pipelines.market import naive
+from warehouse import outbox
+from warehouse.connect import transaction
+from warehouse.errors import TapewatchError
+from warehouse.stage import literal
 
-from flows.cli.call import Injected
-from flows.cli.unbuilt import not_built
-
-Severity = Literal["critical", "high", "medium", "info"]
 State = Literal["pending", "firing", "resolved", "all"]
-
-
-def rules(*, call: Injected) -> None:
-    """Every rule in force: built in, from the file, and made by `alerts add`.
-
-    Example: tapewatch alerts rules --json
-    """
-    del call
-    not_built("alerts rules")
-
-
-def add(
-    name: str,
-    when: str,
-    /,
-    *,
-    on: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    interval: str = "1m",
-    severity: Severity = "medium",
-    for_: Annotated[int, Parameter(name="--for")] = 1,
-    clear: str = "",
-    expires: str = "7d",
-    call: Injected,
-) -> None:
-    """Add a rule; it ends after seven days unless --expires says otherwise.
-
-    Example: tapewatch alerts add btc-volume "volume_ratio > 3" --on "binance:BTC*" --severity high
-
-    Parameters
-    ----------
-    name
-        Its name, used by rm and preview.
-    when
-        A comparison of columns: "abs(zscore) > 2", "rsi_14 > 70 or rsi_14 < 30".
-    on
-        Symbols or pairs, with globs; else everything.
-    interval
-        Width of the bars it is judged on.
-    severity
-        critical, high, medium or info.
-    for_
-        Closed bars in a row before it fires.
-    clear
-        The condition that ends it; else the opposite of `when` with a tenth of slack.
-    expires
-        A duration such as 7d, a time, or never.
-    """
-    del call, name, when, on, interval, severity, for_, clear, expires
-    not_built("alerts add")
-
-
-def rm(name: str, /, *, call: Injected) -> None:
-    """Remove a rule made by `alerts add`; one of the file is removed there.
-
-    Example: tapewatch alerts rm btc-volume
-    """
-    del call, name
-    not_built("alerts rm")
+COLUMNS = (
+    "id", "state", "severity", "rule", "subject", "interval", "value", "threshold", "fired_at", "resolved_at", "acked_at",
+)  # fmt: skip
 
 
 def list_(*, state: State = "all", days: int = 7, limit: int = 50, call: Injected) -> None:
@@ -81,12 +34,23 @@ def list_(*, state: State = "all", days: int = 7, limit: int = 50, call: Injecte
     state
         pending, firing, resolved, or all.
     days
-        How far to look back.
+        How far to look back; what is still open is shown whatever its age.
     limit
         How many at most.
     """
-    del call, state, days, limit
-    not_built("alerts list")
+    if days < 1 or limit < 1:
+        raise UsageError("--days and --limit: write 1 or more")
+    since = literal(naive(datetime.now(UTC)) - timedelta(days=days))
+    of_state = f"state = {literal(state)} AND " if state != "all" else ""
+    with reading(context_of(call)) as con:
+        found = rows(
+            con,
+            "SELECT id, rule, fingerprint, source, symbol, pair, interval, state, severity, value, threshold, started_at, "
+            "fired_at, resolved_at, acked_at, coalesce(pair, source || ':' || symbol, source) AS subject FROM alerts "
+            f"WHERE {of_state}(state <> 'resolved' OR recorded_at >= {since}) "
+            f"ORDER BY started_at DESC, id LIMIT {limit}",
+        )
+    show(call, found, COLUMNS)
 
 
 def ack(id: str, /, *, note: str = "", call: Injected) -> None:
@@ -97,12 +61,22 @@ def ack(id: str, /, *, note: str = "", call: Injected) -> None:
     Parameters
     ----------
     id
-        Id of the alert.
+        Id of the alert, or its beginning.
     note
         A word for the others.
     """
-    del call, id, note
-    not_built("alerts ack")
+    context = context_of(call)
+    with reading(context) as con:
+        whole = known_id(con, "alerts", id)
+        before = rows(con, f"SELECT rule, state, acked_at FROM alerts WHERE id = {literal(whole)}")[0]
+    if before["acked_at"] is not None:
+        print(
+            f"{whole} ({before['rule']}): acknowledged already at {before['acked_at']:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        return
+    with writing(context) as con, transaction(con, context.location):
+        acknowledge(con, whole, datetime.now(UTC), getpass.getuser(), note)
+    print(f"{whole} ({before['rule']}, {before['state']}): acknowledged")
 
 
 def silence(matcher: str, /, *, reason: str, until: str = "1h", call: Injected) -> None:
@@ -119,32 +93,55 @@ def silence(matcher: str, /, *, reason: str, until: str = "1h", call: Injected) 
     until
         A duration such as 2h, or a time.
     """
-    del call, matcher, reason, until
-    not_built("alerts silence")
+    del call, matcher
+    if not reason.strip():
+        raise UsageError("--reason: say why, everybody sees it")
+    deadline(until, "--until", datetime.now(UTC))
+    raise TapewatchError(
+        "silences have no place in the warehouse yet, they come with the alerts issue; until then `tapewatch alerts "
+        "ack ID` keeps one alert from repeating"
+    )
 
 
 def resend(id: str, /, *, call: Injected) -> None:
-    """Send a dead message again.
+    """Send a message again, under its id and with all its tries; the next minute sends it.
 
-    Example: tapewatch alerts resend 7
-    """
-    del call, id
-    not_built("alerts resend")
-
-
-def preview(rule: str, /, *, days: int = 7, when: str = "", call: Injected) -> None:
-    """When a rule would have fired on stored history, by the same evaluator.
-
-    Example: tapewatch alerts preview btc-volume --days 30
+    Example: tapewatch alerts resend 7f3a90c1
 
     Parameters
     ----------
-    rule
-        A rule's name, or a name for the condition given by --when.
-    days
-        How far to look back.
-    when
-        A condition to try before it becomes a rule.
+    id
+        Id of the message, or its beginning.
     """
-    del call, rule, days, when
-    not_built("alerts preview")
+    context = context_of(call)
+    with reading(context) as con:
+        whole = known_id(con, "deliveries", id)
+        before = rows(con, f"SELECT channel, state, attempts FROM deliveries WHERE id = {literal(whole)}")[0]
+    with writing(context) as con, transaction(con, context.location):
+        outbox.resend(con, whole, datetime.now(UTC))
+    if call.json:
+        print_json({"id": whole, **before, "state": "queued"})
+    else:
+        print(
+            f"{whole} to {before['channel']} ({before['state']} after {before['attempts']} tries): queued again"
+        )
+
+
+def known_id(con: Connection, view: str, given: str) -> str:
+    """The one id of the view that begins with `given`; TapewatchError says how to list them, or which there are."""
+    found = [
+        row["id"]
+        for row in rows(
+            con, f"SELECT id FROM {view} WHERE starts_with(id, {literal(given)}) ORDER BY id LIMIT 6"
+        )
+    ]
+    if given in found:
+        return given
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        raise TapewatchError(f"{given}: several {view} begin so: {', '.join(found)}; write more of it")
+    ids = [row["id"] for row in rows(con, f"SELECT id FROM {view} LIMIT 1000")]
+    lists = {"alerts": "tapewatch alerts list"}
+    how = lists.get(view, f'tapewatch sql "SELECT * FROM {view} ORDER BY created_at DESC LIMIT 20"')
+    raise TapewatchError(f"{given}: no such row in {view}{close_to(given, ids)}; `{how}` lists them")

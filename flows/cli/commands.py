@@ -45,14 +45,14 @@ GROUPS = {
     "alerts": (
         "Rules, alerts, silences and messages.",
         {
-            "rules": ("flows.cli.alerts:rules", "Every rule in force."),
-            "add": ("flows.cli.alerts:add", "Add a rule; it ends after 7 days unless told otherwise."),
-            "rm": ("flows.cli.alerts:rm", "Remove a rule made by `alerts add`."),
+            "rules": ("flows.cli.alert_rules:rules", "Every rule in force."),
+            "add": ("flows.cli.alert_rules:add", "Add a rule; it ends after 7 days unless told otherwise."),
+            "rm": ("flows.cli.alert_rules:rm", "Remove a rule made by `alerts add`."),
             "list": ("flows.cli.alerts:list_", "Alerts, the newest first."),
             "ack": ("flows.cli.alerts:ack", "Acknowledge an alert."),
             "silence": ("flows.cli.alerts:silence", "Keep matching alerts quiet for a while, with a reason."),
             "resend": ("flows.cli.alerts:resend", "Send a dead message again."),
-            "preview": ("flows.cli.alerts:preview", "When a rule would have fired."),
+            "preview": ("flows.cli.alert_rules:preview", "When a rule would have fired."),
         },
     ),
 }

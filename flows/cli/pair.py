@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
+import polars as pl
 from cyclopts import Parameter
 
-from flows.cli.call import Injected
-from flows.cli.unbuilt import not_built
+from flows.cli.call import Injected, UsageError
+from flows.cli.lake import Connection, Row, context_of
+from flows.cli.series import named, stored_series
+from flows.cli.tables import print_json, table
+from flows.context import reading
+from pipelines.analytics.adf import Lags
+from pipelines.analytics.scan import ScanParams, align, scan, wide
+from pipelines.market import Interval, Series, utc
+from warehouse.errors import TapewatchError
+from warehouse.stage import frame, literal
+
+SPARE = 20
+"""How many times `lookback` is read of each leg at most: the legs may have few bars in common."""
+MEANINGS = {
+    "n": "bars both have",
+    "beta_ols": "hedge ratio, least squares",
+    "alpha_ols": "intercept",
+    "beta_theil_sen": "hedge ratio, median of slopes",
+    "beta_lo": "its 95 % interval, from",
+    "beta_hi": "to",
+    "beta_kalman": "hedge ratio now, Kalman filter",
+    "r2": "share of variance explained",
+    "eg_stat": "Engle-Granger, y on x",
+    "eg_p": "p, MacKinnon",
+    "eg_stat_swapped": "Engle-Granger, x on y",
+    "eg_p_swapped": "p, MacKinnon",
+    "p_max": "the larger p decides",
+    "q_bh": "after Benjamini-Hochberg; one pair: p itself",
+    "johansen_trace_0": "Johansen trace, no relation",
+    "johansen_trace_1": "Johansen trace, one relation",
+    "half_life_bars": "half of a deviation is gone, bars",
+    "half_life_lo": "its 95 % interval, from",
+    "half_life_hi": "to",
+    "break_flag": "the halves contradict the whole",
+    "corr": "correlation of log returns",
+    "zscore": "spread now, in its own deviations",
+}
 
 
 def pair(
@@ -43,5 +80,77 @@ def pair(
     level
         Prices as they are; else their logarithms.
     """
-    del call, a, b, interval, lookback, window, lags, level
-    not_built("pair")
+    context = context_of(call)
+    params = params_of(interval, lookback, window, lags, level, context.settings.pairs.fdr)
+    with reading(context) as con:
+        known = stored_series(con)
+        y, x = named(a, known), named(b, known)
+        if y == x:
+            raise UsageError(f"{y} against itself says nothing; name two series")
+        closes = _closes(con, (y, x), params)
+    row = fitted(closes, y, x, params)
+    if call.json:
+        print_json(row)
+    else:
+        _tell(row, params)
+
+
+def params_of(interval: str, lookback: int, window: int, lags: str, level: bool, fdr: float) -> ScanParams:
+    """The scan's parameters; UsageError names the option that is not possible."""
+    try:
+        width = str(Interval.parse(interval))
+    except ValueError as error:
+        raise UsageError(f"--interval: {error}") from None
+    if not 2 <= window <= lookback:
+        raise UsageError(
+            f"--window {window}: it must be at least 2 and at most --lookback, which is {lookback}"
+        )
+    chosen: Lags = int(lags) if lags.isdigit() else lags.lower()
+    if not isinstance(chosen, int) and chosen not in ("aic", "bic"):
+        raise UsageError(f"--lags: {lags!r} is not possible; write aic, bic, or a number such as 3")
+    if isinstance(chosen, int) and chosen > lookback // 4:
+        raise UsageError(f"--lags {chosen} do not fit into {lookback} bars; at most {lookback // 4} do")
+    return ScanParams(width, lookback, window, chosen, fdr, log=not level)
+
+
+def fitted(closes: pl.DataFrame, y: Series, x: Series, params: ScanParams) -> Row:
+    """The pair's row of `pair_stats`; `fitted_at` is its newest bar."""
+    legs = (str(y), str(x))
+    missing = [leg for leg in legs if leg not in closes.columns]
+    if missing:
+        raise TapewatchError(
+            f'{" and ".join(missing)}: no complete {params.interval} bars; `tapewatch sql "SELECT DISTINCT interval FROM '
+            f"ohlcv WHERE symbol = '{missing[0].split(':', 1)[1]}'\"` says which there are"
+        )
+    newest = align(closes, legs, params.lookback)["ts"].max()
+    at = utc(newest) if isinstance(newest, datetime) else datetime.now(UTC)
+    try:
+        row: Row = scan(closes, [legs], params, at).row(0, named=True)
+    except ValueError as error:  # so many lags that no regression is left
+        raise TapewatchError(f"{y} against {x}: {error}") from None
+    return row | {"pair": f"{y.slug}~{x.slug}"}
+
+
+def _closes(con: Connection, legs: tuple[Series, Series], params: ScanParams) -> pl.DataFrame:
+    newest = [
+        frame(
+            con,
+            "SELECT source, symbol, ts, close FROM ohlcv WHERE is_complete AND close IS NOT NULL "
+            f"AND interval = {literal(params.interval)} AND source = {literal(leg.source)} "
+            f"AND symbol = {literal(leg.symbol)} ORDER BY ts DESC LIMIT {params.lookback * SPARE}",
+        )
+        for leg in legs
+    ]
+    closes = pl.concat([part for part in newest if part.height] or [newest[0]])
+    return wide(closes) if closes.height else pl.DataFrame(schema={"ts": pl.Datetime("us")})
+
+
+def _tell(row: Row, params: ScanParams) -> None:
+    kind = "log prices" if params.log else "prices"
+    print(
+        f"y {row['source_y']}:{row['symbol_y']} against x {row['source_x']}:{row['symbol_x']}, {params.interval}, "
+        f"{kind}, the newest {params.lookback} bars, up to {row['fitted_at']:%Y-%m-%d %H:%M} UTC"
+    )
+    shown = [{"statistic": name, "value": row[name], "meaning": text} for name, text in MEANINGS.items()]
+    table(shown, ("statistic", "value", "meaning"))
+    print(f"untested: {row['reason']}" if row["state"] == "untested" else row["reason"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -42,7 +41,7 @@ def run(flow: Flow, /, *, at: str = "", call: Injected) -> int:
     at
         The moment it stands for, UTC; else now.
     """
-    when = moment(at, "--at") if at else datetime.now(UTC)
+    when = moment(at, "--at") if at else None
     module, name = STEPS[flow]
     step: Callable[..., Any] = getattr(importlib.import_module(module), name)
     context = context_of(call)
@@ -52,7 +51,7 @@ def run(flow: Flow, /, *, at: str = "", call: Injected) -> int:
     if call.json:
         print_json({"flow": flow, "at": when, **numbers})
     else:
-        print(f"{flow} {when:%Y-%m-%d %H:%M:%S} UTC: done")
+        print(f"{flow}: done{f' for {when:%Y-%m-%d %H:%M:%S} UTC' if when else ''}")
         for key, value in numbers.items():
             print(f"  {key:<16} {_worded(value)}")
     return 1 if numbers.get("failed") else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -12,12 +12,14 @@ from flows.context import Context
 from flows.delivery import deliver_due
 
 
-def run_minute(context: Context, con: duckdb.DuckDBPyConnection, run_id: str, at: datetime) -> dict[str, Any]:
+def run_minute(
+    context: Context, con: duckdb.DuckDBPyConnection, run_id: str, at: datetime | None
+) -> dict[str, Any]:
     """Fetch, land, load, derive, alert, publish, deliver, record; returns what an operator asks for.
 
     A step that fails leaves a Failed row in `runs`, as in Prefect, and is raised.
     """
-    run = walk.Run(context, con, run_id, at)
+    run = walk.Run(context, con, run_id, at or datetime.now(UTC))
     walk.wait_for_close(run.scheduled)
     try:
         return _steps(run)
