@@ -84,7 +84,11 @@ def record(run: Run, derivation: Derivation) -> None:
     )
 
 
-@flow(name="minute", timeout_seconds=45, log_prints=False)
+def _run_name() -> str:
+    return f"minute {flow_run.scheduled_start_time:%H:%M}"
+
+
+@flow(name="minute", timeout_seconds=45, log_prints=False, flow_run_name=_run_name)
 def minute(at: datetime | None = None) -> dict[str, Any]:
     """One micro-batch: everything since each series' watermark, from payload to page.
 
