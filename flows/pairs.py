@@ -141,9 +141,9 @@ def store(
                 con, "calc.symbol_stats", "new_symbol_stats", ("source", "symbol", "interval", "lookback")
             )
             alerting.write(con, spoken, now, run_id)
-    states = found.stats["state"]
+    counts = dict(found.stats["state"].value_counts().iter_rows())
     return PairsRun(
-        found.stats.height, (states == "cointegrated").sum(), (states == "untested").sum(),
+        found.stats.height, counts.get("cointegrated", 0), counts.get("untested", 0),
         found.correlations.height, len(spoken.events), len(spoken.messages),
         utc(newest) if isinstance(newest := found.stats["fitted_at"].max(), datetime) else None,
     )  # fmt: skip
@@ -230,7 +230,11 @@ def _new_points(con: duckdb.DuckDBPyConnection, points: pl.DataFrame, refit: tim
     if points.is_empty():
         return points.with_columns(whole=pl.lit(True))
     rows = con.execute("SELECT pair, interval, max(ts) FROM calc.pair_series GROUP BY ALL").fetchall()
-    kinds = {"pair": pl.String, "interval": pl.String, "stored": pl.Datetime("us")}
+    kinds: dict[str, pl.DataType] = {
+        "pair": pl.String(),
+        "interval": pl.String(),
+        "stored": pl.Datetime("us"),
+    }
     stored = pl.DataFrame(rows, schema=kinds, orient="row")
     last = pl.col("ts").max().over("pair", "interval")
     return (
