@@ -1,20 +1,86 @@
-"""`tapewatch explain`: why it fired."""
+"""`tapewatch explain`: why it fired, recomputed."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from flows.cli.alerts import known_id
 from flows.cli.call import Injected
-from flows.cli.unbuilt import not_built
+from flows.cli.explain_alert import explain_alert
+from flows.cli.explain_anomaly import explain_anomaly
+from flows.cli.explanation import Explanation
+from flows.cli.lake import Connection, close_to, context_of, rows
+from flows.cli.tables import print_json, spelt, table
+from flows.context import reading
+from warehouse.errors import TapewatchError
+from warehouse.stage import literal
 
 
 def explain(id: str, /, *, call: Injected) -> None:
     """Recompute an alert or anomaly from stored rows: window, baseline, formula with numbers, run, SQL.
+
+    Each number that was stored stands beside the one computed now; they differ where rows came or changed since.
 
     Example: tapewatch explain 4f0c2d11 --json
 
     Parameters
     ----------
     id
-        Id of a row of alerts or anomalies.
+        Id of a row of alerts or anomalies, or its beginning.
     """
-    del call, id
-    not_built("explain")
+    context = context_of(call)
+    with reading(context) as con:
+        view, whole = _found(con, id)
+        row = rows(con, f"SELECT * FROM {view} WHERE id = {literal(whole)}")[0]
+        told = explain_anomaly(con, context, row) if view == "anomalies" else explain_alert(con, row)
+    if call.json:
+        print_json({"view": view, **_plain(row), "explanation": told.as_json()})
+    else:
+        _tell(view, row, told)
+
+
+def _found(con: Connection, given: str) -> tuple[str, str]:
+    """(view, whole id); TapewatchError tells how ids are listed."""
+    hits = {view: _starting(con, view, given) for view in ("anomalies", "alerts")}
+    views = [view for view, ids in hits.items() if ids]
+    if len(views) == 1:
+        return views[0], known_id(con, views[0], given)
+    if views:
+        both = ", ".join(one for ids in hits.values() for one in ids)
+        raise TapewatchError(f"{given}: several ids begin so: {both}; write more of it")
+    ids = [row["id"] for row in rows(con, "SELECT id FROM anomalies ORDER BY ts DESC LIMIT 1000")]
+    raise TapewatchError(
+        f"{given}: neither an alert nor an anomaly has this id{close_to(given, ids)}; `tapewatch alerts list` and "
+        '`tapewatch sql "SELECT id, ts, symbol, kind, reason FROM anomalies ORDER BY ts DESC LIMIT 20"` list them'
+    )
+
+
+def _starting(con: Connection, view: str, given: str) -> list[str]:
+    query = f"SELECT id FROM {view} WHERE starts_with(id, {literal(given)}) ORDER BY id LIMIT 6"
+    return [row["id"] for row in rows(con, query)]
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its evidence as an object."""
+    return row | ({"evidence": json.loads(row["evidence"] or "{}")} if "evidence" in row else {})
+
+
+def _tell(view: str, row: dict[str, Any], told: Explanation) -> None:
+    print(f"{row['id']} ({view}): {told.headline}")
+    for name, value in told.facts.items():
+        print(f"  {name:<12} {spelt(value)}")
+    if told.sample:
+        print(f"\n{told.sample_name}, {len(told.sample)} rows")
+        table(told.sample, list(told.sample[0]))
+    if told.formulas:
+        print("\nFormula")
+        for formula in told.formulas:
+            print(f"  {formula}")
+    if told.checks:
+        print("\nStored against recomputed")
+        table([check.row() for check in told.checks], ("number", "stored", "recomputed", "verdict"))
+    for note in told.notes:
+        print(f"\n{note}")
+    if told.sql:
+        print(f"\nSQL\n{told.sql.strip()}")
