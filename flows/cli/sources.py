@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flows.cli.call import Injected
+from flows.cli.lake import context_of, feed_lags
 from flows.cli.tables import show
+from flows.cli.times import ago
+from flows.context import Context, reading
 from pipelines.secrets import SecretError
 from pipelines.settings import Settings
 from pipelines.settings_sources import NEEDS_KEY, Source
 from pipelines.sources import registry
 
-COLUMNS = ("name", "configured", "symbols", "calendar", "stream", "key", "budget", "fallback", "base_url")
+COLUMNS = (
+    *("name", "configured", "symbols", "calendar", "stream", "key", "budget", "fallback", "base_url"),
+    *("state", "asked", "reason"),
+)
+
+NEVER = dict.fromkeys(("state", "reason", "asked", "seen_at", "market_now", "newest_bar", "lag_s", "is_open"))
 
 
 def list_(*, call: Injected) -> None:
-    """Every adapter: whether it is configured, its symbols, the key it needs, its share of the venue's limit.
+    """Every adapter: its symbols, the key it needs, its share of the venue's limit, and how its last fetch went.
 
     Example: tapewatch sources list --json
     """
-    show(call, rows(call.settings, list(registry())), COLUMNS)
+    context = context_of(call)
+    live = states(context)
+    listed = [row | live.get(row["name"], NEVER) for row in rows(context.settings, list(registry()))]
+    show(call, listed, COLUMNS)
+
+
+def states(context: Context) -> dict[str, dict[str, Any]]:
+    """Source -> what its last fetch said; nothing where nothing was loaded yet."""
+    if not context.location.exists:
+        return {}
+    with reading(context) as con:
+        found = feed_lags(con, datetime.now(UTC))
+    return {
+        row["source"]: {name: row[name] for name in NEVER if name != "asked"}
+        | {"asked": ago(row["asked_s_ago"])}
+        for row in found
+    }
 
 
 def rows(settings: Settings, names: list[str]) -> list[dict[str, Any]]:

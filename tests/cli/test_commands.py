@@ -165,14 +165,6 @@ def test_sources_list_shows_keys_and_state(home: Path, capsys: pytest.CaptureFix
     assert rows["yahoo"]["calendar"] == "XNYS"
 
 
-def test_what_is_not_there_yet_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = "from flows.cli.unbuilt import not_built; not_built('x')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert "TapewatchError: x: not built yet" in done.stderr
-
-
 def test_a_surprise_is_told_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
