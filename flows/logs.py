@@ -63,6 +63,6 @@ def set_up(level: str = "info", form: str = "auto", stream: IO[str] | None = Non
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "websockets", "asyncio"):
+    for chatty in ("httpx", "httpcore", "websockets", "asyncio", "great_expectations"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     return handler

@@ -67,9 +67,13 @@ def _plain(done: Any) -> dict[str, Any]:
 
 
 def _worded(value: Any) -> str:
-    """A value for eyes; of a long list only how many there are."""
+    """A value for eyes; of what is long or nested only how much there is."""
     if isinstance(value, list | tuple) and len(value) > 12:
         return f"{len(value)}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_worded(inner)}" for key, inner in value.items()) or "nothing"
+        is_flat = not any(isinstance(inner, dict | list | tuple) for inner in value.values())
+        flat = ", ".join(f"{key} {spelt(inner)}" for key, inner in value.items())
+        return (flat or "nothing") if is_flat else f"{len(value)} entries"
+    if dataclasses.is_dataclass(value):
+        return _worded(vars(value))
     return spelt(value) or "nothing"
