@@ -8,26 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import duckdb
 import polars as pl
 
 from pipelines.analytics import detectors, indicators
 from pipelines.analytics.baseline import judge
-from pipelines.analytics.params import IndicatorParams, carried
-from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, closing_windows, reach
+from pipelines.analytics.params import IndicatorParams
+from pipelines.baselines import with_baseline
+from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, closing_windows
 from pipelines.market import CONTINUOUS, Interval
-from warehouse import build
+from pipelines.tails import read_tail
+from warehouse import build, tails
+from warehouse.connect import snapshot
 from warehouse.stage import literal, literals, stage
 
 FOREVER = datetime(9999, 1, 1)
 """The clock of a source that nobody polls: whatever was imported from it is closed."""
-BEGINNING = datetime(1970, 1, 1)
-MANY = 2_000
-"""New bars of one series from which its whole history is read; below, only its tail."""
 MINUTE = Interval(60)
-BASELINE_VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad")
 UP_TO_AN_HOUR = ("1m", "5m", "15m", "30m", "1h")
 JUDGED = {
     "price_spike": UP_TO_AN_HOUR,
@@ -69,6 +68,11 @@ def derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan:
 
     clocks: polled source -> market time (naive UTC) up to which its minutes are over.
     """
+    with snapshot(con):
+        return _derive(con, clocks, plan)
+
+
+def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan) -> Derived:
     batches = build.pending_batches(con)
     build.touch(con, batches)
     calendars = build.calendars(con)
@@ -87,12 +91,13 @@ def derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan:
             fronts = windows[-1].group_by("source", "symbol").agg(first_new=pl.col("ts").min(), rows=pl.len())
         if fronts.is_empty():
             continue
-        tail, state = _tail(con, interval, fronts, plan, calendars)
-        fresh = _fresh_baselines(con, interval, tail, with_history, calendars, plan)
-        tail = _with_baseline(con, interval, tail, fresh, calendars, plan)
+        tails.stage_fronts(con, fronts)
+        new = tails.new_rows(con, str(interval), _earliest(fronts))
+        new, fresh = with_baseline(con, interval, new, with_history, plan.sessions, plan.min_sessions)
+        tail = read_tail(con, interval, fronts, plan.params, calendars)
         year = bars_per_year(calendars, interval, plan.session_minutes)
-        computed = indicators.advance(tail, state, plan.params, year)
-        judged = _judged(con, interval, tail, computed)
+        computed = indicators.advance(*tail, plan.params, year)
+        judged = _judged(con, interval, tail.bars, new, computed)
         rows.append(judged)
         anomalies.append(_detect(judged, interval, plan))
         baselines.append(fresh)
@@ -172,136 +177,26 @@ def _closing(
     return pl.concat(frames)
 
 
-def _tail(
-    con: duckdb.DuckDBPyConnection,
-    interval: Interval,
-    fronts: pl.DataFrame,
-    plan: Plan,
-    calendars: Mapping[str, str],
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Each series' new bars behind the old ones its indicators need, and the stored state before them.
-
-    A series with much that is new, no usable state, or holes in its tail is read from its beginning.
-    """
-    name, lookback = str(interval), plan.params.lookback
-    names = carried(plan.params)
-    front = fronts["first_new"].min()
-    assert isinstance(front, datetime)
-    span = max(reach(calendars.get(s, CONTINUOUS), interval, lookback) for s in fronts["source"].unique())
-    since = max(front - span, BEGINNING)
-    few = fronts.filter(pl.col("rows") <= MANY)
-    stage(con, "fronts", few.select("source", "symbol", "first_new"))
-    state = build.stored_state(con, name, since, names)
-    near = few.join(state.select("source", "symbol"), on=["source", "symbol"], how="semi")
-    tail = build.tail(con, name, near, since, lookback) if near.height else None
-    if tail is not None:
-        old = tail.filter(~pl.col("is_new")).group_by("source", "symbol").agg(old=pl.len())
-        sparse = (
-            state.join(old, on=["source", "symbol"], how="left")
-            .filter(pl.col("old").fill_null(0) < pl.min_horizontal(pl.lit(lookback), "bars_seen"))
-            .select("source", "symbol")
-        )
-        near = near.join(sparse, on=["source", "symbol"], how="anti")
-        tail = tail.join(sparse, on=["source", "symbol"], how="anti")
-    state = state.join(near, on=["source", "symbol"], how="semi")
-    far = fronts.join(near, on=["source", "symbol"], how="anti")
-    if far.height:
-        whole = build.tail(con, name, far, BEGINNING, 1_000_000_000)
-        tail = whole if tail is None else pl.concat([tail, whole])
-    assert tail is not None
-    return tail, state
-
-
-def _fresh_baselines(
-    con: duckdb.DuckDBPyConnection,
-    interval: Interval,
-    tail: pl.DataFrame,
-    with_history: bool,
-    calendars: Mapping[str, str],
-    plan: Plan,
-) -> pl.DataFrame:
-    """Baselines of sources whose newest session has none yet, or whose history has just grown."""
-    newest = tail.filter("is_new").group_by("source").agg(pl.col("session").max())
-    stored = build.baseline_sessions(con, str(interval))
-    due = {
-        source: session
-        for source, session in newest.iter_rows()
-        if with_history or source not in stored or stored[source] < session
-    }
-    frames = []
-    for session in sorted(set(due.values())):
-        sources = [source for source, day in due.items() if day == session]
-        _stage_candidates(con, interval, session, session + timedelta(days=1), plan)
-        con.execute(f"DELETE FROM candidates WHERE source NOT IN {literals(sources)}")
-        frames.append(build.baseline_rows(con, session, plan.sessions))
-    return _concat(frames)
-
-
-def _stage_candidates(
-    con: duckdb.DuckDBPyConnection, interval: Interval, first: date, last: date, plan: Plan
-) -> None:
-    reach_back = timedelta(days=round(plan.sessions * 1.6) + 5)
-    since = datetime.combine(first, datetime.min.time()) - reach_back
-    build.baseline_candidates(con, str(interval), since, datetime.combine(last, datetime.max.time()))
-
-
-def _with_baseline(
-    con: duckdb.DuckDBPyConnection,
-    interval: Interval,
-    tail: pl.DataFrame,
-    fresh: pl.DataFrame,
-    calendars: Mapping[str, str],
-    plan: Plan,
-) -> pl.DataFrame:
-    """The new bars with the baseline of the sessions before theirs; the others need none.
-
-    Bars of the session the table is in force for join it; older ones are judged by their own past.
-    """
-    new = tail.filter("is_new").select("source", "symbol", "interval", "ts", "session", "bucket")
-    table = fresh
-    if not fresh.height or set(fresh["source"].unique()) < set(new["source"].unique()):
-        stored = build.stored_baseline(con, str(interval), sorted(set(new["bucket"])))
-        table = _concat(
-            [fresh, stored.filter(~pl.col("source").is_in(fresh["source"].unique() if fresh.height else []))]
-        )
-    columns = ["source", "symbol", "session", "bucket"]
-    current = new.join(table.select(*columns, *BASELINE_VALUES, "log_sessions"), on=columns, how="inner")
-    in_force = table.group_by("source").agg(in_force=pl.col("session").max())
-    older = new.join(in_force, on="source", how="left").filter(pl.col("session") < pl.col("in_force"))
-    keys = ["source", "symbol", "interval", "ts"]
-    parts = [current.select("source", "symbol", "ts", *BASELINE_VALUES, "log_sessions")]
-    if older.height:
-        first, last = older["session"].min(), older["session"].max()
-        assert isinstance(first, date)
-        assert isinstance(last, date)
-        _stage_candidates(con, interval, first, last, plan)
-        past = build.baseline_history(con, older.select(keys), plan.sessions)
-        parts.append(past.select("source", "symbol", "ts", *BASELINE_VALUES, "log_sessions"))
-    known = pl.concat(parts).filter(pl.col("sessions") >= plan.min_sessions)
-    enough = pl.col("log_sessions") >= plan.min_sessions
-    known = known.with_columns(
-        pl.when(enough).then(pl.col(name)) for name in ("log_median", "log_mad", "log_mean_ad")
-    )
-    return tail.join(known.drop("log_sessions"), on=["source", "symbol", "ts"], how="left")
-
-
 def _judged(
     con: duckdb.DuckDBPyConnection,
     interval: Interval,
     tail: pl.DataFrame,
+    new: pl.DataFrame,
     computed: pl.DataFrame,
 ) -> pl.DataFrame:
     """The new bars with their indicators, and what the stored rows before them say (rsi_prev, volatility_median)."""
     keys = ["source", "symbol", "ts"]
-    new = tail.filter("is_new").join(computed.drop("volume_ratio", "volume_robust_z"), on=keys, how="inner")
+    returns = tail.filter("is_new").select(*keys, "ret_log", "is_new")
+    new = new.join(returns, on=keys).join(computed.drop("volume_ratio", "volume_robust_z"), on=keys)
     new = judge(new)
     old = tail.filter(~pl.col("is_new")).select(keys)
-    if old.is_empty() or not NEEDS_PAST & {str(interval)}:
+    if old.is_empty() or str(interval) not in NEEDS_PAST:
         return detectors.judged_bars(new.sort(keys))
+    tails.stage_fronts(con, new.group_by("source", "symbol").agg(first_new=pl.col("ts").min()))
     first, last = old["ts"].min(), old["ts"].max()
-    stored = build.stored_values(con, str(interval), first, last, ("rsi_14", "volatility_20"))
+    stored = tails.stored_values(con, str(interval), first, last, ("rsi_14", "volatility_20"))
     before = old.join(stored, on=keys, how="inner").with_columns(is_new=pl.lit(False))
-    return detectors.judged_bars(pl.concat([before, new], how="diagonal").sort(keys))
+    return detectors.judged_bars(pl.concat([new, before], how="diagonal").sort(keys))
 
 
 def _detect(judged: pl.DataFrame, interval: Interval, plan: Plan) -> pl.DataFrame:
@@ -311,6 +206,12 @@ def _detect(judged: pl.DataFrame, interval: Interval, plan: Plan) -> pl.DataFram
         [pl.DataFrame(schema=detectors.SCHEMA)]
         + [detectors.DETECTORS[kind](judged, plan.thresholds) for kind in kinds]
     )
+
+
+def _earliest(fronts: pl.DataFrame) -> datetime:
+    front = fronts["first_new"].min()
+    assert isinstance(front, datetime)
+    return front
 
 
 def _concat(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

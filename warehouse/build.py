@@ -21,9 +21,18 @@ def _text(model: str) -> str:
     return (files("warehouse") / "models" / f"{model}.sql").read_text()
 
 
+class Sql(str):
+    """A piece of SQL that goes into a model as it is."""
+
+
 def render(model: str, **values: object) -> str:
     """The model's SELECT with each `$name` replaced by its literal; KeyError names a value that is missing."""
-    return re.sub(r"\$([a-z_]+)", lambda match: literal(values[match[1]]), _text(model))
+    return re.sub(r"\$([a-z_]+)", lambda match: _given(values[match[1]]), _text(model))
+
+
+def anchored_bars(since: datetime, until: datetime, only: str = "true") -> Sql:
+    """The SELECT of the one-minute bars in [since, until) with their sessions; `only` is a condition on `bars`."""
+    return Sql(render("anchored_bars", since=since, until=until, only=Sql(only)))
 
 
 def pending_batches(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -50,12 +59,9 @@ def touch(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> int:
     since, until = batches["from_ts"].min(), batches["to_ts"].max()
     if not isinstance(since, datetime) or not isinstance(until, datetime):
         since = until = datetime(1970, 1, 1)
-    rows = render("anchored_bars", since=since, until=until + timedelta(minutes=1))
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE touched AS SELECT * FROM ({rows}) "
-        f"WHERE batch_id IN {literals(batches['batch_id'])}"
-    )
-    return _integer(con, "SELECT count(*) FROM touched")
+    only = f"bars.batch_id IN {literals(batches['batch_id'])}"
+    rows = anchored_bars(since, until + timedelta(minutes=1), only)
+    return int(con.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {rows}").fetchall()[0][0])
 
 
 def stage_clocks(con: duckdb.DuckDBPyConnection, clocks: dict[str, datetime], closing: pl.DataFrame) -> None:
@@ -92,7 +98,7 @@ def closed_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) 
     con.execute(f"INSERT INTO todo SELECT * FROM ({after}) ANTI JOIN todo USING (source, symbol, ts)")
     until = max(until, scalar(con, "SELECT max(end_ts) FROM todo"))
     lookback = timedelta(seconds=seconds) + timedelta(days=reach_days)
-    rows = render("anchored_bars", since=since - lookback, until=until)
+    rows = anchored_bars(since - lookback, until)
     con.execute(
         "CREATE OR REPLACE TEMP TABLE anchored AS "
         f"SELECT * FROM ({rows}) SEMI JOIN (SELECT DISTINCT source, symbol FROM todo) USING (source, symbol)"
@@ -106,48 +112,6 @@ def fronts_1m(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
         con,
         "SELECT source, symbol, min(ts) AS first_new, count(*) AS rows FROM touched GROUP BY source, symbol",
     )
-
-
-def stored_state(
-    con: duckdb.DuckDBPyConnection, interval: str, since: datetime, columns: Sequence[str]
-) -> pl.DataFrame:
-    """The newest stored indicator row before each series' front in `fronts`, at or after `since`."""
-    listed = ", ".join(f'i."{name}"' for name in columns)
-    return frame(
-        con,
-        f"SELECT i.source, i.symbol, i.ts, {listed} FROM calc.indicators AS i JOIN fronts USING (source, symbol) "
-        f"WHERE i.interval = {literal(interval)} AND i.ts >= {literal(since)} AND i.ts < first_new "
-        "QUALIFY row_number() OVER (PARTITION BY i.source, i.symbol ORDER BY i.ts DESC) = 1",
-    )
-
-
-def stored_values(
-    con: duckdb.DuckDBPyConnection, interval: str, first: object, last: object, columns: Sequence[str]
-) -> pl.DataFrame:
-    """Stored indicator values of the series in `fronts` with first <= ts <= last: source, symbol, ts, the columns."""
-    return frame(
-        con,
-        f"SELECT source, symbol, ts, {', '.join(columns)} FROM calc.indicators "
-        f"SEMI JOIN fronts USING (source, symbol) WHERE interval = {literal(interval)} "
-        f"AND ts BETWEEN {literal(first)} AND {literal(last)}",
-    )
-
-
-def tail(
-    con: duckdb.DuckDBPyConnection, interval: str, fronts: pl.DataFrame, since: datetime, lookback: int
-) -> pl.DataFrame:
-    """The series in `fronts` (source, symbol, first_new) from `lookback` bars before their front on, is_new marked.
-
-    Reads bars at or after `since`; of another interval than 1m also the temporary table `new_windows`.
-    """
-    stage(con, "fronts", fronts.select("source", "symbol", "first_new"))
-    if interval == "1m":
-        rows = render("anchored_bars", since=since, until=datetime(9999, 1, 1))
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE anchored AS SELECT * FROM ({rows}) SEMI JOIN fronts USING (source, symbol)"
-        )
-        return frame(con, render("tail_1m", lookback=lookback))
-    return frame(con, render("tail_window", interval=interval, since=since, lookback=lookback))
 
 
 def replace_rows(con: duckdb.DuckDBPyConnection, table: str, staged: str, key: Sequence[str] = KEY) -> None:
@@ -171,7 +135,7 @@ def baseline_candidates(
     Of another interval than 1m the temporary table `new_windows` counts too, in place of what is stored.
     """
     if interval == "1m":
-        rows = render("anchored_bars", since=since, until=until)
+        rows = anchored_bars(since, until)
         con.execute(
             "CREATE OR REPLACE TEMP TABLE candidates AS SELECT source, symbol, '1m' AS interval, ts, volume, "
             f"anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM ({rows})"
@@ -211,10 +175,11 @@ def baseline_history(con: duckdb.DuckDBPyConnection, judged: pl.DataFrame, sessi
 
 
 def stored_baseline(con: duckdb.DuckDBPyConnection, interval: str, buckets: Sequence[int]) -> pl.DataFrame:
-    """Rows of calc.volume_baseline for these buckets."""
+    """Rows of calc.volume_baseline for these buckets, as far as a bar is judged by them."""
     return frame(
         con,
-        f"SELECT * EXCLUDE (run_id) FROM calc.volume_baseline WHERE interval = {literal(interval)} "
+        "SELECT source, symbol, session, bucket, median, sessions, log_median, log_mad, log_mean_ad, log_sessions "
+        f"FROM calc.volume_baseline WHERE interval = {literal(interval)} "
         f"AND bucket IN {literals(buckets)}",
     )
 
@@ -239,5 +204,5 @@ def sessions_between(
     )
 
 
-def _integer(con: duckdb.DuckDBPyConnection, sql: str) -> int:
-    return int(str(scalar(con, sql)))
+def _given(value: object) -> str:
+    return value if isinstance(value, Sql) else literal(value)

@@ -110,6 +110,21 @@ def _load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 @contextmanager
+def snapshot(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Reads inside see one state of the lake and fetch its catalog once, not at each statement.
+
+    Only temporary tables may be written inside; they stay, unless an error ends it.
+    """
+    con.execute("BEGIN")
+    try:
+        yield
+        con.execute("COMMIT")
+    except BaseException:
+        _rollback(con)
+        raise
+
+
+@contextmanager
 def transaction(con: duckdb.DuckDBPyConnection, location: Location) -> Iterator[None]:
     """One write transaction: the writer's lock, BEGIN, fsync of new Parquet, COMMIT; rolled back on an error.
 

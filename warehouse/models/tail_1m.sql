@@ -1,10 +1,7 @@
--- tail_1m: one row per (source, symbol, ts): each series in `fronts` from $lookback bars before its first new minute on.
--- A return joins two neighbouring minutes; over a hole or a night there is none.
-SELECT a.source, a.symbol, '1m' AS interval, a.ts, open, high, low, close, volume, turnover, trades,
-       1 AS minutes, 1 AS minutes_expected, true AS is_complete,
-       CASE WHEN lag(a.ts) OVER one = a.ts - INTERVAL 1 MINUTE THEN ln(close / lag(close) OVER one) END AS ret_log,
-       anchor::DATE AS session, (epoch(a.ts - anchor) // 60)::INTEGER AS bucket, a.ts >= first_new AS is_new
-FROM anchored AS a JOIN fronts USING (source, symbol)
-WINDOW one AS (PARTITION BY a.source, a.symbol ORDER BY a.ts)
-QUALIFY is_new OR row_number() OVER (PARTITION BY a.source, a.symbol, a.ts >= first_new ORDER BY a.ts DESC) <= $lookback
-ORDER BY a.source, a.symbol, a.ts
+-- tail_1m: one row per (source, symbol, ts): one-minute bars from $since on of the series in `fronts`, oldest first.
+-- Only what indicators look back on: the scan of a day's files is most of a minute's reading.
+SELECT b.source, b.symbol, b.ts, b.high, b.low, b.close, b.volume, b.ts >= f.first_new AS is_new
+FROM core.bars AS b JOIN fronts AS f USING (source, symbol)
+WHERE b.ts >= $since
+$trimmed
+ORDER BY b.source, b.symbol, b.ts

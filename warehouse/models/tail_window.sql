@@ -1,21 +1,13 @@
--- tail_window: as tail_1m, for the stored windows of $interval and the new ones in `new_windows`.
-WITH both_kinds AS (
-    SELECT source, symbol, interval, ts, open, high, low, close, volume, turnover, trades, minutes, minutes_expected,
-           is_complete, ret_log
-    FROM calc.windows ANTI JOIN new_windows USING (source, symbol, ts)
-    WHERE interval = $interval AND ts >= $since
+-- tail_window: as tail_1m, for the stored windows of $interval with the new ones of `new_windows` in their place.
+SELECT b.source, b.symbol, b.ts, b.high, b.low, b.close, b.volume, b.ret_log, b.ts >= f.first_new AS is_new
+FROM (
+    SELECT source, symbol, ts, high, low, close, volume, ret_log
+    FROM calc.windows WHERE interval = $interval AND ts >= $since AND ts < $front
     UNION ALL
-    SELECT source, symbol, interval, ts, open, high, low, close, volume, turnover, trades, minutes, minutes_expected,
-           is_complete, ret_log
-    FROM new_windows
-),
-placed AS (
-    SELECT v.* EXCLUDE (calendar), CASE WHEN v.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', v.ts) END AS anchor
-    FROM (SELECT b.*, series.calendar FROM both_kinds AS b JOIN core.series AS series USING (source, symbol)) AS v
-    ASOF LEFT JOIN calc.sessions AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
-)
-SELECT p.* EXCLUDE (anchor), anchor::DATE AS session, (epoch(p.ts - anchor) // 60)::INTEGER AS bucket,
-       p.ts >= first_new AS is_new
-FROM placed AS p JOIN fronts USING (source, symbol)
-QUALIFY is_new OR row_number() OVER (PARTITION BY p.source, p.symbol, p.ts >= first_new ORDER BY p.ts DESC) <= $lookback
-ORDER BY p.source, p.symbol, p.ts
+    SELECT source, symbol, ts, high, low, close, volume, ret_log
+    FROM calc.windows ANTI JOIN new_windows USING (source, symbol, ts) WHERE interval = $interval AND ts >= $front
+    UNION ALL
+    SELECT source, symbol, ts, high, low, close, volume, ret_log FROM new_windows
+) AS b JOIN fronts AS f USING (source, symbol)
+$trimmed
+ORDER BY b.source, b.symbol, b.ts

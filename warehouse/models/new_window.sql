@@ -1,0 +1,22 @@
+-- new_window: as new_1m, for the stored windows of $interval and the new ones of `new_windows`.
+WITH both_kinds AS (
+    SELECT source, symbol, interval, ts, open, high, low, close, volume, turnover, trades, minutes, minutes_expected,
+           is_complete
+    FROM calc.windows ANTI JOIN new_windows USING (source, symbol, ts)
+    WHERE interval = $interval AND ts >= $front
+    UNION ALL
+    SELECT source, symbol, interval, ts, open, high, low, close, volume, turnover, trades, minutes, minutes_expected,
+           is_complete
+    FROM new_windows
+),
+placed AS (
+    SELECT v.* EXCLUDE (calendar), CASE WHEN v.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', v.ts) END AS anchor
+    FROM (SELECT b.*, series.calendar FROM both_kinds AS b JOIN core.series AS series USING (source, symbol)) AS v
+    ASOF LEFT JOIN calc.sessions AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
+)
+SELECT p.source, p.symbol, interval, p.ts, open, high, low, close, volume, turnover, trades,
+       minutes, minutes_expected, is_complete,
+       anchor::DATE AS session, (epoch(p.ts - anchor) // 60)::INTEGER AS bucket
+FROM placed AS p JOIN fronts USING (source, symbol)
+WHERE p.ts >= first_new
+ORDER BY p.source, p.symbol, p.ts
