@@ -6,28 +6,23 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import polars as pl
 import pytest
 
 from flows.context import Context, assemble, prepare
-from pipelines.market import BAR_SCHEMA, TRADE_SCHEMA
-from pipelines.quality.quarantine import QUARANTINE_SCHEMA
 from pipelines.settings import Settings
 from pipelines.settings_sources import Source
+from tests.warehouse.market import CALENDARS, MINUTE, NOON, NOTHING, bars, trades
 from warehouse.connect import connect
 from warehouse.load import Batch, Loaded, load_bars, load_trades
 from warehouse.stage import scalar
 
-NOON = datetime(2026, 3, 10, 12)
-MINUTE = timedelta(minutes=1)
-NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)
-CALENDARS = {"binance": "24/7", "yahoo": "XNYS"}
+__all__ = ["MINUTE", "NOON", "Lake", "aware", "bars", "copied", "settings_at", "trades"]
 
 
 @dataclass
@@ -101,38 +96,6 @@ def lake(context: Context) -> Iterator[Lake]:
 def settings_at(folder: Path, **changes: Any) -> Settings:
     sources = (Source("binance", ("BTCUSDT", "ETHUSDT")), Source("yahoo", ("SPY",)))
     return Settings(data_dir=folder / "data", site_dir=folder / "site", sources=sources, **changes)
-
-
-def bars(
-    symbol: str = "BTCUSDT",
-    start: datetime = NOON,
-    count: int = 3,
-    close: float | np.ndarray = 100.0,
-    source: str = "binance",
-    **changes: Any,
-) -> pl.DataFrame:
-    """Closed one-minute bars from `start` on, one a minute, that go nowhere unless `close` says so."""
-    price = np.full(count, close, dtype=float) if np.isscalar(close) else np.asarray(close, dtype=float)
-    columns = {
-        "source": source, "symbol": symbol, "ts": [start + MINUTE * i for i in range(count)],
-        "open": price, "high": price * 1.001, "low": price * 0.999, "close": price, "volume": 10.0,
-        "turnover": price * 10.0, "trades": 5, "venue": source, "is_closed": True,
-    }  # fmt: skip
-    return pl.DataFrame(columns | changes).select(
-        pl.col(name).cast(kind) for name, kind in BAR_SCHEMA.items()
-    )
-
-
-def trades(
-    symbol: str = "BTCUSDT", start: datetime = NOON, count: int = 3, first_id: int = 1
-) -> pl.DataFrame:
-    """Trades a second apart."""
-    columns = {
-        "source": "binance", "symbol": symbol, "trade_id": range(first_id, first_id + count),
-        "ts": [start + timedelta(seconds=i) for i in range(count)],
-        "price": 100.0, "qty": 1.0, "side": "buy", "fills": 1,
-    }  # fmt: skip
-    return pl.DataFrame(columns).select(pl.col(name).cast(kind) for name, kind in TRADE_SCHEMA.items())
 
 
 def aware(at: datetime) -> datetime:
