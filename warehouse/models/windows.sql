@@ -14,7 +14,10 @@ changes AS (
 grouped AS (
     SELECT source, symbol, bucket AS ts, end_ts,
            arg_min(open, ts) AS open, max(high) AS high, min(low) AS low, arg_max(close, ts) AS close,
-           sum(volume) AS volume, sum(turnover) / nullif(sum(volume), 0) AS vwap, sum(turnover) AS turnover,
+           sum(volume) AS volume,
+           -- A bar whose venue gives no turnover has no say in the average price.
+           sum(turnover) / nullif(sum(volume) FILTER (turnover IS NOT NULL), 0) AS vwap,
+           CASE WHEN count(turnover) = count(*) THEN sum(turnover) END AS turnover,
            sum(trades)::BIGINT AS trades, count(*)::INTEGER AS minutes,
            (epoch(end_ts - bucket) // 60)::INTEGER AS minutes_expected,
            -- A minute absent from an imported file had no trade: it is not missing.
@@ -30,7 +33,9 @@ followed AS (
 )
 SELECT source, symbol, $interval AS interval, ts, open, high, low, close, volume, vwap, turnover, trades,
        minutes, minutes_expected, minutes = minutes_expected OR is_imported AS is_complete,
-       CASE WHEN end_before = ts OR $seconds >= 86400 THEN ln(close / close_before) END AS ret_log,
+       -- Days join over a weekend and a holiday, not over a halt: as far as `following` looks.
+       CASE WHEN end_before = ts OR ($seconds >= 86400 AND ts - end_before <= INTERVAL 5 DAY)
+            THEN ln(close / close_before) END AS ret_log,
        std_dprice, std_logret
 FROM followed
 SEMI JOIN todo USING (source, symbol, ts)

@@ -25,7 +25,8 @@ bucketed AS (
 opened AS (
     SELECT source, symbol, interval, bucket AS ts,
            arg_min(open, ts) AS open, max(high) AS high, min(low) AS low, arg_max(close, ts) AS close,
-           sum(volume) AS volume, sum(turnover) / nullif(sum(volume), 0) AS vwap, sum(turnover) AS turnover,
+           sum(volume) AS volume, sum(turnover) / nullif(sum(volume) FILTER (turnover IS NOT NULL), 0) AS vwap,
+           CASE WHEN count(turnover) = count(*) THEN sum(turnover) END AS turnover,
            sum(trades)::BIGINT AS trades, count(*)::INTEGER AS minutes,
            (epoch(least(bucket + to_seconds(any_value(seconds)), any_value(closes)) - bucket) // 60)::INTEGER
                AS minutes_expected,
@@ -41,12 +42,11 @@ SELECT source, symbol, interval, ts, open, high, low, close, volume, vwap, turno
        1, 1, true, NULL, NULL, NULL
 FROM core.interval_bars
 UNION ALL
--- A return over the night is not a one-minute return: the first bar of a session has none.
+-- A return joins two neighbouring minutes; over a hole or a night there is none.
 SELECT source, symbol, '1m', ts, open, high, low, close, volume, vwap, turnover, trades, 1, 1, true,
-       CASE WHEN calendar = '24/7' OR date_trunc('day', ts) = date_trunc('day', lag(ts) OVER one)
-            THEN ln(close / lag(close) OVER one) END,
+       CASE WHEN lag(ts) OVER one = ts - INTERVAL 1 MINUTE THEN ln(close / lag(close) OVER one) END,
        NULL, NULL
-FROM core.bars AS bars JOIN core.series AS s USING (source, symbol)
+FROM core.bars
 WINDOW one AS (PARTITION BY source, symbol ORDER BY ts)
 UNION ALL
 SELECT t.* FROM (

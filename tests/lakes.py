@@ -1,0 +1,105 @@
+"""Lakes for tests of the core: one is made and migrated, the others are copies of its folder."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from flows.context import Context, assemble, prepare
+from pipelines import derive
+from pipelines.market import BAR_SCHEMA, naive
+from pipelines.quality.quarantine import QUARANTINE_SCHEMA
+from pipelines.settings import Settings
+from pipelines.settings_sources import Source
+from warehouse.connect import connect, transaction, writer
+from warehouse.load import Batch, Loaded, load_bars
+from warehouse.stage import frame
+
+WINDOW = ["source", "symbol", "interval", "ts"]
+NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)
+_template: list[TemporaryDirectory[str]] = []
+
+
+class Lake:
+    """A context, a connection that may write, and the few acts that the tests repeat."""
+
+    def __init__(self, context: Context, con: duckdb.DuckDBPyConnection) -> None:
+        self.context, self.con = context, con
+        self.calendars = dict(context.calendars)
+        self.batches = 0
+
+    def load(self, bars: pl.DataFrame, kind: str = "rest", batch_id: str = "") -> Loaded:
+        self.batches += 1
+        source = bars["source"][0]
+        name = batch_id or f"{source}-{kind}-{self.batches}"
+        batch = Batch(name, source, kind, "run-1", naive(datetime.now(UTC)), rows_in=bars.height)
+        return load_bars(self.con, self.context.location, batch, bars, NOTHING, self.calendars)
+
+    def derive(
+        self, clocks: Mapping[str, datetime] | None = None, plan: derive.Plan | None = None
+    ) -> derive.Derived:
+        chosen, now = plan or self.context.plan, naive(datetime.now(UTC))
+        with writer(self.context.location):
+            found = derive.derive(self.con, dict(clocks or {}), chosen)
+            derive.stage_rows(self.con, found, chosen, "run-1", now)
+            with transaction(self.con, self.context.location):
+                derive.write(self.con, found, chosen, "run-1", now)
+        return found
+
+    def frame(self, sql: str) -> pl.DataFrame:
+        return frame(self.con, sql)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.con.execute(sql).fetchall()
+
+    def one(self, sql: str) -> Any:
+        return self.rows(sql)[0][0]
+
+
+def settings_at(folder: Path, **changes: Any) -> Settings:
+    given = {"sources": (Source("binance", ("BTCUSDT", "ETHUSDT")), Source("yahoo", ("SPY",)))} | changes
+    return Settings(data_dir=folder / "data", site_dir=folder / "site", **given)
+
+
+def new_lake(folder: Path, **changes: Any) -> Lake:
+    """An empty, migrated lake below `folder`; changes: fields of Settings."""
+    shutil.copytree(_made() / "data", folder / "data")
+    context = assemble(settings_at(folder, **changes))
+    with sqlite3.connect(context.location.home / "catalog.sqlite") as catalog:
+        catalog.execute(
+            "UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'",
+            [f"{context.location.storage_uri}/"],
+        )
+    catalog.close()
+    con = connect(context.location)
+    prepare(con, context)
+    return Lake(context, con)
+
+
+def _made() -> Path:
+    if not _template:
+        folder = TemporaryDirectory(prefix="tapewatch-template-")
+        context = assemble(settings_at(Path(folder.name)))
+        con = connect(context.location)
+        prepare(con, context)
+        con.close()
+        _template.append(folder)
+    return Path(_template[0].name)
+
+
+def bars_of(rows: Mapping[str, Any], source: str, symbol: str = "ABC") -> pl.DataFrame:
+    """Closed bars with everything that `rows` does not say filled in."""
+    close = pl.Series(rows["close"], dtype=pl.Float64)
+    usual = {
+        "source": source, "symbol": symbol, "open": close, "high": close, "low": close, "volume": 1.0,
+        "turnover": None, "trades": None, "venue": source, "is_closed": True,
+    }  # fmt: skip
+    return pl.DataFrame(usual | dict(rows)).select(pl.col(c).cast(kind) for c, kind in BAR_SCHEMA.items())
