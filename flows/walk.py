@@ -151,9 +151,12 @@ def record(run: Run, state: str, flow: str = "minute", detail: str | None = None
     )  # fmt: skip
     with transaction(run.con, run.context.location):
         run.con.execute(f"INSERT INTO ops.runs VALUES {literals(row)}")
-        for stage, values in run.took_ms.items():
-            numbers = (*latency(values), naive(finished))
-            run.con.execute(f"INSERT INTO ops.latency VALUES {literals((run.run_id, stage, *numbers))}")
+        stages = [
+            literals((run.run_id, stage, *latency(values), naive(finished)))
+            for stage, values in run.took_ms.items()
+        ]
+        if stages:
+            run.con.execute(f"INSERT INTO ops.latency VALUES {', '.join(stages)}")
 
 
 def latency(values: Sequence[float]) -> tuple[float, float, float, int]:

@@ -122,10 +122,12 @@ def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: 
             "WHERE calc.volume_baseline.source = s.source AND calc.volume_baseline.interval = s.interval"
         )
         con.execute("INSERT INTO calc.volume_baseline BY NAME SELECT * FROM derived_baselines")
-    for batch_id in derived.batches:
-        con.execute(f"INSERT INTO core.derived VALUES {literals((batch_id, run_id, now))}")
-    for source, until in derived.clocks.items():
-        con.execute(f"INSERT INTO core.progress VALUES {literals((source, until, run_id, now))}")
+    # One INSERT a table: each writes a file.
+    done = [literals((batch_id, run_id, now)) for batch_id in derived.batches]
+    reached = [literals((source, until, run_id, now)) for source, until in derived.clocks.items()]
+    for table, rows in (("core.derived", done), ("core.progress", reached)):
+        if rows:
+            con.execute(f"INSERT INTO {table} VALUES {', '.join(rows)}")
 
 
 def stage_rows(
