@@ -64,9 +64,9 @@ def load_bars(
         if is_loaded(con, batch.batch_id):
             return Loaded(already=True)
         bounds = _split_bars(con, bars)
-        counts = [_count(con, name) for name in ("fresh_bars", "changed_bars", "fresh_quarantine")]
+        fresh, changed = _count(con, "fresh_bars"), _count(con, "changed_bars")
         new_series = _new_series(con, calendars, batch)
-        loaded = Loaded(*counts, *bounds)
+        loaded = Loaded(fresh, changed, _count(con, "fresh_quarantine"), *bounds)
         with transaction(con, location):
             if loaded.rows_new:
                 _insert_bars(con, "fresh_bars", "1", batch)

@@ -261,7 +261,7 @@ def correlations(con: Connection) -> pl.DataFrame:
         con,
         """
         SELECT * FROM correlations
-        QUALIFY as_of = max(as_of) OVER (PARTITION BY interval, lookback)
+        QUALIFY as_of = max(as_of) OVER (PARTITION BY interval, lookback, symbol_a, symbol_b)
         ORDER BY interval, lookback, symbol_a, symbol_b
         """,
     )
