@@ -70,7 +70,7 @@ def check_day(now: datetime | None) -> dict[str, Any]:
     context = assemble()
     with writing(context) as con:
         done = run_quality(context, con, str(flow_run.id or uuid4()), now, span=DAY, suite="daily")
-    return {"checks": done.checks, "failed": done.failed, "critical": done.critical, "gaps": done.gaps}
+    return {"checks": done.checks, "failed": done.not_passed, "critical": done.critical, "gaps": done.gaps}
 
 
 @flow(name="daily", timeout_seconds=900, log_prints=False)

@@ -39,7 +39,7 @@ from warehouse.clocks import market_clocks, newest_loaded
 from warehouse.closes import closes
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
-from warehouse.stage import literals, stage
+from warehouse.stage import literal, literals, stage
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ def analyse(context: Context, con: duckdb.DuckDBPyConnection) -> Found:
     frame = _closes(con, params.interval, params.lookback, newest)
     pairs = _due(con, params.interval, frame, universe(settings.universe, frame))
     table = wide(frame) if frame.height else pl.DataFrame()
+    moved = _moved(frame, params.interval, _told(con, "calc.symbol_stats", "source"))
     as_of = _as_of(frame)
     stats = scan(table, pairs, params, datetime.now(UTC)) if pairs else pl.DataFrame(schema=SCHEMA)
     series = scan_series(table, pairs, params) if pairs else pl.DataFrame()
@@ -113,7 +114,7 @@ def analyse(context: Context, con: duckdb.DuckDBPyConnection) -> Found:
         correlations=_correlations(context, con, newest),
         symbols=pl.concat(
             [
-                symbol_stats(frame, params.interval, lookback)
+                symbol_stats(moved, params.interval, lookback)
                 for lookback in sorted({SHORT_LOOKBACK, params.lookback})
             ]
         ),
@@ -136,7 +137,7 @@ def store(
         with transaction(con, context.location):
             _insert(con, "calc.pair_stats", "new_fits", found.stats.height)
             _replace_points(con, found.series)
-            _replace(con, "calc.correlations", "new_correlations", ("interval", "symbol_a", "symbol_b"))
+            _replace_correlations(con, found.correlations)
             _replace(
                 con, "calc.symbol_stats", "new_symbol_stats", ("source", "symbol", "interval", "lookback")
             )
@@ -261,16 +262,44 @@ def _correlations(
     """Of the newest returns, within each source; over all of them where the universe is `all`."""
     lookback = context.settings.pairs.lookback
     configured = {"1m", *(str(interval) for interval in context.plan.intervals)}
+    told = _told(con, "calc.correlations", "split_part(symbol_a, ':', 1)")
     parts = []
     for interval in (name for name in CORRELATED if name in configured):
         frame = _closes(con, interval, lookback, newest)
+        moved = _moved(frame, interval, told)
         together = context.settings.pairs.universe == "all"
-        for group in [frame] if together else frame.partition_by("source"):
+        for group in [frame if moved.height else moved] if together else moved.partition_by("source"):
             if group.height:
                 parts.append(
                     correlations(_with_holes(_few(group), Interval.parse(interval)), interval, lookback)
                 )
     return pl.concat(parts) if parts else pl.DataFrame(schema={"interval": pl.String})
+
+
+def _replace_correlations(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> None:
+    """Everything of an interval and its sources at once, so that a symbol that is no longer watched goes."""
+    for (interval,), of in rows.group_by("interval"):
+        sources = of["symbol_a"].str.split(":").list.first().unique()
+        con.execute(
+            f"DELETE FROM calc.correlations WHERE interval = {literal(interval)} "
+            f"AND split_part(symbol_a, ':', 1) IN {literals(sources)}"
+        )
+    _insert(con, "calc.correlations", "new_correlations", rows.height)
+
+
+def _told(con: duckdb.DuckDBPyConnection, table: str, source: str) -> dict[tuple[str, str], datetime]:
+    """(interval, source) -> newest bar that the stored rows know."""
+    rows = con.execute(f"SELECT interval, {source}, max(as_of) FROM {table} GROUP BY ALL").fetchall()
+    return {(interval, name): as_of for interval, name, as_of in rows}
+
+
+def _moved(frame: pl.DataFrame, interval: str, told: Mapping[tuple[str, str], datetime]) -> pl.DataFrame:
+    """The rows of the sources that have a newer bar than is told."""
+    newest = frame.group_by("source").agg(pl.col("ts").max())
+    moved = [
+        name for name, ts in newest.iter_rows() if (last := told.get((interval, name))) is None or ts > last
+    ]
+    return frame.filter(pl.col("source").is_in(moved))
 
 
 def _few(frame: pl.DataFrame) -> pl.DataFrame:

@@ -42,7 +42,7 @@ class QualityRun:
     """How many checks ran and failed, by severity, and the gaps that changed state."""
 
     checks: int
-    failed: int
+    not_passed: int
     critical: int
     gaps: int
 
@@ -76,7 +76,7 @@ def run_quality(
         )
         tally.rows_in, tally.detail = (
             rows.height,
-            f"{done.checks} checks, {done.failed} failed, {done.gaps} gap events",
+            f"{done.checks} checks, {done.not_passed} failed, {done.gaps} gap events",
         )
     return done
 
@@ -180,9 +180,9 @@ def checks(now: datetime | None, hours: int) -> dict[str, Any]:
     create_table_artifact(
         key="quality",
         table=[dict(zip(names, row, strict=True)) for row in failed],
-        description=f"{done.checks} checks, {done.failed} failed",
+        description=f"{done.checks} checks, {done.not_passed} failed",
     )
-    return {"checks": done.checks, "failed": done.failed, "critical": done.critical, "gaps": done.gaps}
+    return {"checks": done.checks, "failed": done.not_passed, "critical": done.critical, "gaps": done.gaps}
 
 
 @flow(name="quality", timeout_seconds=240, log_prints=False)
