@@ -75,6 +75,6 @@ def _is_open(con: Connection, calendar: str, at: datetime) -> bool | None:
 
 def close_to(word: str, known: Iterable[str]) -> str:
     """`; did you mean "x"?` where a known word is like it, else nothing."""
-    found = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=3, cutoff=0.5)
+    found = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=3, cutoff=0.6)
     shown = [name for name in dict.fromkeys(known) if name.lower() in found]
     return f"; did you mean {' or '.join(shown)}?" if shown else ""

@@ -31,12 +31,12 @@ def moment(text: str, option: str, now: datetime | None = None) -> datetime:
 
 
 def deadline(text: str, option: str, now: datetime) -> datetime | None:
-    """Aware UTC of an ISO time or of `now` plus a duration such as `2h`; None for `never`.
+    """Aware UTC of an ISO time or of `now` plus a duration such as `2h`; None for `never` and `0`.
 
     Raises UsageError that names the option, also for a time that is over.
     """
     word = text.strip().lower()
-    if word == "never":
+    if word in ("never", "0"):
         return None
     try:
         at = now + duration(word)
