@@ -1,0 +1,157 @@
+"""`status`, `doctor`, `down`, `run` and `backfill`, without a Prefect server and beside a replica."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipelines.replica.server import Replica
+from tests.cli.conftest import Said
+
+Command = Callable[..., Said]
+NOON = datetime(2026, 7, 8, 12, 0, 30, tzinfo=UTC)
+HOLDER = """
+import signal, sys
+from pathlib import Path
+from flows.run_lock import RunLock
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+with RunLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.capability("OPS-05")
+def test_down_stops_what_holds_the_data_folder(bare: Path, tapewatch: Command) -> None:
+    assert tapewatch("down") == (0, f"nothing runs on {bare / 'data'}\n", "")
+    lock = bare / "data" / "run" / "tapewatch.lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert tapewatch("status", "--json").json()["pid"] == holder.pid
+        assert tapewatch("down").out == f"stopped (process {holder.pid})\n"
+        assert holder.wait(10) == 0
+    assert tapewatch("status", "--json").json()["running"] is False
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["sql", "SELECT 1"],
+        ["pair", "a", "b"],
+        ["explain", "x"],
+        ["report"],
+        ["alerts", "list"],
+        ["export", "bars", "-o", "x.csv"],
+    ],
+    ids=lambda argv: argv[0],
+)
+def test_without_a_warehouse_each_command_says_where_to_begin(
+    bare: Path, tapewatch: Command, argv: list[str]
+) -> None:
+    said = tapewatch(*argv)
+    assert said.code == 1
+    assert "nothing was loaded yet; start with `tapewatch demo`" in said.err
+    assert not (bare / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["up", "--minutes", "-1"],
+        ["demo", "--minutes", "-1"],
+        ["run", "nothing"],
+        ["run", "minute", "--at", "x"],
+    ],
+)
+def test_wrong_usage_starts_nothing(bare: Path, tapewatch: Command, argv: list[str]) -> None:
+    assert tapewatch(*argv).code == 2
+    assert not (bare / "data").exists()
+
+
+def test_doctor_tells_every_problem_of_the_configuration(bare: Path, tapewatch: Command) -> None:
+    (bare / "tapewatch.toml").write_text("[site]\nprot = 1\nport = 0\n")
+    said = tapewatch("doctor", "--json")
+    assert said.code == 2
+    assert [row["state"] for row in said.json()] == ["fail", "fail"]
+    assert "tapewatch.toml:2: site.prot" in said.json()[0]["detail"]
+
+
+def test_a_minute_and_its_history_without_a_server(bare: Path, tapewatch: Command) -> None:
+    with Replica(now=NOON, speed=0) as replica, socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (bare / "tapewatch.toml").write_text(
+            f'[site]\nport = {port}\n[[source]]\nname = "binance"\nsymbols = ["BTCUSDT"]\nbase_url = "{replica.url}"\n'
+        )
+        span = ["--start", "2026-07-08T10:00", "--end", "2026-07-08T11:00"]
+        assert tapewatch("backfill", *span, "--no-derive", "--json").json()[0]["rows_loaded"] == 60
+        again = tapewatch("backfill", *span, "--symbol", "btcusdt", "--no-derive", "--json").json()[0]
+        assert (again["rows_loaded"], again["chunks_known"]) == (0, 1)
+        ran = tapewatch("run", "minute", "--json")
+        assert (ran.code, ran.json()["failed"]) == (0, {})
+        assert ran.json()["loaded"]["binance"] == 60
+        lines = tapewatch("doctor", "--json")
+        status = tapewatch("status", "--json").json()
+        (source,) = [row for row in tapewatch("sources", "list", "--json").json() if row["name"] == "binance"]
+    assert lines.code == 0, lines.out
+    found = {row["check"]: row for row in lines.json()}
+    assert {
+        "config",
+        "ports",
+        "disk",
+        "clock",
+        "server",
+        "warehouse",
+        "keys",
+        "derived",
+        "lag",
+        "gaps",
+        "landing",
+    } <= set(found)
+    assert f"127.0.0.1:{port} is taken by another program" in " ".join(row["detail"] for row in lines.json())
+    assert found["derived"]["state"] == "ok"
+    assert all(row["mend"] for row in lines.json() if row["state"] != "ok")
+    assert status["sources"][0]["newest_bar"] == "2026-07-08T11:59:00Z"
+    assert status["runs"][0]["flow"] == "minute"
+    assert source["state"] == "ok"
+    assert (bare / "site" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--source", "binnance", "--start", "1d"], "did you mean binance?"),
+        (["--symbol", "BTCUSDX", "--start", "1d"], "did you mean BTCUSDT?"),
+        (["--start", "2024-03-02", "--end", "2024-03-01"], "is not before"),
+    ],
+)
+def test_a_backfill_of_what_is_not_configured_is_said(
+    bare: Path, tapewatch: Command, argv: list[str], words: str
+) -> None:
+    said = tapewatch("backfill", *argv)
+    assert said.code == 2
+    assert words in said.err
+
+
+def test_the_minute_loads_no_statistics_and_no_expectations() -> None:
+    code = (
+        "import sys; import flows.cli.run, flows.cli.run_minute; "
+        "print({'statsmodels', 'scipy', 'great_expectations', 'prefect', 'exchange_calendars'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.strip() == "set()"
