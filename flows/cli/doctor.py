@@ -23,14 +23,13 @@ def doctor(*, call: Injected) -> int:
     Example: tapewatch doctor --json
     """
     try:
-        settings = call.settings
+        context = context_of(call)
     except ConfigError as error:
         _tell(call, [_problem(str(problem)) for problem in error.problems])
         return error.exit_code
-    context = context_of(call)
     running = platform(context.settings)
     findings = [
-        *config_findings(settings),
+        *config_findings(context.settings),
         *machine_findings(context, running),
         *lake_findings(context, running),
     ]

@@ -82,11 +82,8 @@ def _lags(con: Connection, context: Context, is_running: bool) -> Iterator[Findi
     for source in context.settings.sources:
         row = found.get(source.name)
         if row is None:
-            yield warn(
-                "lag",
-                f"{source.name}: never asked yet",
-                f"`tapewatch up`, or `tapewatch backfill --source {source.name} --start 1d`",
-            )
+            start = "the next minute asks it" if is_running else "`tapewatch up`, or `tapewatch run minute`"
+            yield warn("lag", f"{source.name}: no minute has asked it yet", start)
         else:
             yield _lag(row, is_running)
 
