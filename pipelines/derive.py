@@ -21,6 +21,7 @@ from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, closing_windows
 from pipelines.market import CONTINUOUS, Interval
 from pipelines.tails import read_tail
 from warehouse import build, tails
+from warehouse.build import KEY
 from warehouse.connect import snapshot
 from warehouse.stage import literal, literals, stage
 
@@ -92,9 +93,9 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
         if fronts.is_empty():
             continue
         tails.stage_fronts(con, fronts)
-        new = tails.new_rows(con, str(interval), _earliest(fronts))
-        new, fresh = with_baseline(con, interval, new, with_history, plan.sessions, plan.min_sessions)
         tail = read_tail(con, interval, fronts, plan.params, calendars)
+        new = tails.new_rows(con, str(interval), tail.bars, fronts)
+        new, fresh = with_baseline(con, interval, new, with_history, plan.sessions, plan.min_sessions)
         year = bars_per_year(calendars, interval, plan.session_minutes)
         computed = indicators.advance(*tail, plan.params, year)
         judged = _judged(con, interval, tail.bars, new, computed)
@@ -113,8 +114,8 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
 
 def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: str, now: datetime) -> None:
     """Writes what `derive` computed; inside a transaction, after `stage_rows`."""
-    build.replace_rows(con, "calc.windows", "derived_windows")
-    build.replace_rows(con, "calc.indicators", "derived_indicators")
+    build.replace_rows(con, "calc.windows", "derived_windows", derived.windows)
+    build.replace_rows(con, "calc.indicators", "derived_indicators", derived.rows)
     _replace_anomalies(con, derived)
     if derived.baselines.height:
         con.execute(
@@ -135,16 +136,15 @@ def stage_rows(
 ) -> None:
     """Temporary tables for `write`: they must be made before the transaction begins."""
     run = pl.lit(run_id).alias("run_id")
-    columns = [*indicators.columns(plan.params), *indicators.hidden_columns(plan.params)]
-    keys = ["source", "symbol", "interval", "ts"]
-    stage(con, "derived_windows", _or_empty(derived.windows, keys).with_columns(run))
-    stage(con, "derived_indicators", _or_empty(derived.rows, keys).select(
-        *keys, *(name for name in columns if name in derived.rows.columns)
-    ).with_columns(run))  # fmt: skip
-    found = _or_empty(derived.anomalies, keys)
-    stage(con, "derived_anomalies", found.with_columns(run, pl.lit(now).alias("known_at")))
-    stage(con, "derived_baselines", _or_empty(derived.baselines, keys).with_columns(run))
-    stage(con, "derived_keys", _or_empty(derived.rows, keys).select(keys))
+    columns = [*KEY, *indicators.columns(plan.params), *indicators.hidden_columns(plan.params)]
+    for name, rows in (
+        ("derived_windows", derived.windows),
+        ("derived_indicators", derived.rows.select(name for name in columns if name in derived.rows.columns)),
+        ("derived_anomalies", derived.anomalies.with_columns(known_at=pl.lit(now))),
+        ("derived_baselines", derived.baselines),
+    ):
+        if rows.height:
+            stage(con, name, rows.with_columns(run))
 
 
 def _replace_anomalies(con: duckdb.DuckDBPyConnection, derived: Derived) -> None:
@@ -153,7 +153,7 @@ def _replace_anomalies(con: duckdb.DuckDBPyConnection, derived: Derived) -> None
         return
     low, high = derived.rows["ts"].min(), derived.rows["ts"].max()
     con.execute(
-        "DELETE FROM calc.anomalies AS t USING derived_keys AS s WHERE t.source = s.source AND t.symbol = s.symbol "
+        "DELETE FROM calc.anomalies AS t USING derived_indicators AS s WHERE t.source = s.source AND t.symbol = s.symbol "
         "AND t.interval = s.interval AND t.ts = s.ts "
         f"AND t.ts BETWEEN {literal(low)} AND {literal(high)}"
     )
@@ -210,16 +210,6 @@ def _detect(judged: pl.DataFrame, interval: Interval, plan: Plan) -> pl.DataFram
     )
 
 
-def _earliest(fronts: pl.DataFrame) -> datetime:
-    front = fronts["first_new"].min()
-    assert isinstance(front, datetime)
-    return front
-
-
 def _concat(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     filled = [frame for frame in frames if frame.height]
     return pl.concat(filled) if filled else (frames[0] if frames else pl.DataFrame())
-
-
-def _or_empty(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    return rows if rows.width else pl.DataFrame(schema=dict.fromkeys(keys, pl.String))

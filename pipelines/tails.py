@@ -39,7 +39,7 @@ def read_tail(
     params: IndicatorParams,
     calendars: Mapping[str, str],
 ) -> Tail:
-    """The tail of every series in `fronts` (source, symbol, first_new, rows: how many are new), staged already."""
+    """The tail of every series in `fronts` (source, symbol, first_new, rows: how many are new), staged before and after."""
     front = fronts["first_new"].min()
     assert isinstance(front, datetime)
     span = max(
@@ -49,12 +49,15 @@ def read_tail(
     for distance in (span, 3 * span + FURTHER):
         few = missing.filter(pl.col("rows") <= MANY)
         if few.height:
+            if few.height < fronts.height:
+                tails.stage_fronts(con, few)
             parts.append(_near(con, interval, few, front, max(front - distance, BEGINNING), params))
             missing = missing.join(parts[-1].state, on=_SERIES, how="anti")
-        if missing.height:
-            tails.stage_fronts(con, missing)
     if missing.height:
+        tails.stage_fronts(con, missing)
         parts.append(Tail(tails.tail(con, str(interval), BEGINNING, front, None), _no_state(params)))
+    if len(parts) > 2 or missing.height:
+        tails.stage_fronts(con, fronts)
     return Tail(
         pl.concat([part.bars for part in parts if part.bars.height]),
         pl.concat([part.state for part in parts]),
@@ -76,9 +79,7 @@ def _near(
     old = bars.filter(~pl.col("is_new")).group_by(_SERIES).agg(pl.col("ts").last(), old=pl.len())
     state = tails.stored_state(con, str(interval), old, carried(params))
     enough = pl.col("old") >= pl.min_horizontal(pl.lit(lookback), "bars_seen")
-    usable = (
-        state.join(old.drop("ts"), on=_SERIES).join(few, on=_SERIES, how="semi").filter(enough).drop("old")
-    )
+    usable = state.join(old.drop("ts"), on=_SERIES).filter(enough).drop("old")
     if usable.height < few.height:
         bars = bars.join(usable, on=_SERIES, how="semi")
     return Tail(bars, usable.select("source", "symbol", pl.col(carried(params)).cast(pl.Float64)))

@@ -114,15 +114,16 @@ def fronts_1m(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
-def replace_rows(con: duckdb.DuckDBPyConnection, table: str, staged: str, key: Sequence[str] = KEY) -> None:
-    """Inside a transaction: rows of the temporary table `staged` take the place of those with the same key."""
-    low, high = con.execute(f"SELECT min(ts), max(ts) FROM {staged}").fetchall()[0]
-    if low is None:
+def replace_rows(
+    con: duckdb.DuckDBPyConnection, table: str, staged: str, rows: pl.DataFrame, key: Sequence[str] = KEY
+) -> None:
+    """Inside a transaction: the rows, staged as temporary table `staged`, take the place of those with their keys."""
+    if rows.is_empty():
         return
     same = " AND ".join(f"t.{name} = s.{name}" for name in key)
     con.execute(
         f"DELETE FROM {table} AS t USING {staged} AS s "
-        f"WHERE {same} AND t.ts BETWEEN {literal(low)} AND {literal(high)}"
+        f"WHERE {same} AND t.ts BETWEEN {literal(rows['ts'].min())} AND {literal(rows['ts'].max())}"
     )
     con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {staged}")
 

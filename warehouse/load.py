@@ -13,7 +13,7 @@ from datetime import datetime
 import duckdb
 import polars as pl
 
-from warehouse.connect import Location, transaction, writer
+from warehouse.connect import Location, snapshot, transaction, writer
 from warehouse.stage import frame, literal, literals, scalar, stage
 
 VALUES = ("open", "high", "low", "close", "volume", "turnover", "trades")
@@ -59,14 +59,15 @@ def load_bars(
     calendars: source -> trading calendar, for series the warehouse has not met.
     """
     stage(con, "stage_bars", bars)
-    stage(con, "stage_quarantine", quarantined.select(QUARANTINE_COLUMNS.split(", ")))
     with writer(location):
-        if is_loaded(con, batch.batch_id):
-            return Loaded(already=True)
-        bounds = _split_bars(con, bars)
-        fresh, changed = _count(con, "fresh_bars"), _count(con, "changed_bars")
-        new_series = _new_series(con, calendars, batch)
-        loaded = Loaded(fresh, changed, _count(con, "fresh_quarantine"), *bounds)
+        with snapshot(con):
+            if is_loaded(con, batch.batch_id):
+                return Loaded(already=True)
+            bounds = _bounds(bars)
+            fresh, changed = _split_bars(con, bounds)
+            refused = _fresh_quarantine(con, quarantined)
+            new_series = _new_series(con, calendars, batch)
+        loaded = Loaded(fresh, changed, refused, *bounds)
         with transaction(con, location):
             if loaded.rows_new:
                 _insert_bars(con, "fresh_bars", "1", batch)
@@ -90,7 +91,6 @@ def load_trades(
     """Accepted trades (TRADE_SCHEMA) of one batch; an id that is there already is left alone."""
     stage(con, "stage_trades", trades)
     stage(con, "stage_bars", trades.select("source", "symbol"))
-    stage(con, "stage_quarantine", quarantined.select(QUARANTINE_COLUMNS.split(", ")))
     with writer(location):
         if is_loaded(con, batch.batch_id):
             return Loaded(already=True)
@@ -100,9 +100,9 @@ def load_trades(
             SELECT s.* FROM stage_trades AS s
             ANTI JOIN (SELECT * FROM core.trades WHERE {_between(bounds)}) AS t USING (source, symbol, trade_id)
             QUALIFY row_number() OVER (PARTITION BY source, symbol, trade_id ORDER BY ts) = 1""")
-        _fresh_quarantine(con)
+        refused = _fresh_quarantine(con, quarantined)
         new_series = _new_series(con, calendars, batch)
-        loaded = Loaded(_count(con, "fresh_trades"), 0, _count(con, "fresh_quarantine"), *bounds)
+        loaded = Loaded(_count(con, "fresh_trades"), 0, refused, *bounds)
         with transaction(con, location):
             if loaded.rows_new:
                 con.execute(f"""
@@ -128,7 +128,6 @@ def load_interval_bars(
 ) -> Loaded:
     """Bars of another width than a minute, kept as given for `ohlcv`; a later file replaces what it repeats."""
     stage(con, "stage_bars", bars)
-    stage(con, "stage_quarantine", quarantined.select(QUARANTINE_COLUMNS.split(", ")))
     with writer(location):
         if is_loaded(con, batch.batch_id):
             return Loaded(already=True)
@@ -141,9 +140,9 @@ def load_interval_bars(
                 SELECT 1 FROM core.interval_bars AS t
                 WHERE t.interval = {literal(interval)} AND t.source = s.source AND t.symbol = s.symbol
                   AND t.ts = s.ts AND {same})""")
-        _fresh_quarantine(con)
+        refused = _fresh_quarantine(con, quarantined)
         new_series = _new_series(con, calendars, batch)
-        loaded = Loaded(_count(con, "fresh_bars"), 0, _count(con, "fresh_quarantine"), *bounds)
+        loaded = Loaded(_count(con, "fresh_bars"), 0, refused, *bounds)
         with transaction(con, location):
             con.execute(f"""
                 DELETE FROM core.interval_bars AS t USING fresh_bars AS s
@@ -172,33 +171,47 @@ def loaded_batches(con: duckdb.DuckDBPyConnection, source: str) -> set[str]:
 
 
 def _split_bars(
-    con: duckdb.DuckDBPyConnection, bars: pl.DataFrame
-) -> tuple[datetime | None, datetime | None]:
-    """Temporary tables fresh_bars (new keys), changed_bars (known keys, other values), fresh_quarantine."""
-    bounds = _bounds(bars)
-    con.execute(f"""
-        CREATE OR REPLACE TEMP TABLE known_bars AS
+    con: duckdb.DuckDBPyConnection, bounds: tuple[datetime | None, datetime | None]
+) -> tuple[int, int]:
+    """Temporary tables fresh_bars (new keys) and changed_bars (known keys, other values); their rows."""
+    _create(
+        con,
+        "known_bars",
+        f"""
         SELECT t.* FROM core.bars AS t SEMI JOIN stage_bars AS s USING (source, symbol, ts)
-        WHERE {_between(bounds, "t.ts")}""")
-    con.execute("""
-        CREATE OR REPLACE TEMP TABLE fresh_bars AS
+        WHERE {_between(bounds, "t.ts")}""",
+    )
+    fresh = _create(
+        con,
+        "fresh_bars",
+        """
         SELECT * FROM stage_bars ANTI JOIN known_bars USING (source, symbol, ts)
-        QUALIFY row_number() OVER (PARTITION BY source, symbol, ts) = 1""")
+        QUALIFY row_number() OVER (PARTITION BY source, symbol, ts) = 1""",
+    )
     other = " OR ".join(f"s.{c} IS DISTINCT FROM k.{c}" for c in VALUES)
-    con.execute(f"""
-        CREATE OR REPLACE TEMP TABLE changed_bars AS
+    changed = _create(
+        con,
+        "changed_bars",
+        f"""
         SELECT s.*, k.revision + 1 AS revision
         FROM stage_bars AS s JOIN known_bars AS k USING (source, symbol, ts) WHERE {other}
-        QUALIFY row_number() OVER (PARTITION BY source, symbol, ts) = 1""")
-    _fresh_quarantine(con)
-    return bounds
+        QUALIFY row_number() OVER (PARTITION BY source, symbol, ts) = 1""",
+    )
+    return fresh, changed
 
 
-def _fresh_quarantine(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute("""
-        CREATE OR REPLACE TEMP TABLE fresh_quarantine AS
+def _fresh_quarantine(con: duckdb.DuckDBPyConnection, quarantined: pl.DataFrame) -> int:
+    """Temporary table fresh_quarantine, only if there is anything: rows whose id is not known yet; how many."""
+    if quarantined.is_empty():
+        return 0
+    stage(con, "stage_quarantine", quarantined.select(QUARANTINE_COLUMNS.split(", ")))
+    return _create(
+        con,
+        "fresh_quarantine",
+        """
         SELECT * FROM stage_quarantine ANTI JOIN core.quarantine USING (id)
-        QUALIFY row_number() OVER (PARTITION BY id) = 1""")
+        QUALIFY row_number() OVER (PARTITION BY id) = 1""",
+    )
 
 
 def _insert_bars(con: duckdb.DuckDBPyConnection, table: str, revision: str, batch: Batch) -> None:
@@ -229,14 +242,21 @@ def _insert_quarantine(con: duckdb.DuckDBPyConnection, rows: int) -> None:
 
 def _new_series(con: duckdb.DuckDBPyConnection, calendars: dict[str, str], batch: Batch) -> int:
     known = ", ".join(f"({literal(s)}, {literal(c)})" for s, c in calendars.items()) or "(NULL, NULL)"
-    con.execute(f"""
-        CREATE OR REPLACE TEMP TABLE new_series AS
+    return _create(
+        con,
+        "new_series",
+        f"""
         SELECT DISTINCT s.source, s.symbol, coalesce(c.calendar, '24/7') AS calendar,
                {literal(batch.kind)} AS origin, {literal(batch.known_at)} AS first_seen
         FROM stage_bars AS s
         ANTI JOIN core.series AS k USING (source, symbol)
-        LEFT JOIN (VALUES {known}) AS c(source, calendar) ON c.source = s.source""")
-    return _count(con, "new_series")
+        LEFT JOIN (VALUES {known}) AS c(source, calendar) ON c.source = s.source""",
+    )
+
+
+def _create(con: duckdb.DuckDBPyConnection, name: str, select: str) -> int:
+    """Makes a temporary table and returns its rows."""
+    return int(con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}").fetchall()[0][0])
 
 
 def _record(con: duckdb.DuckDBPyConnection, batch: Batch, loaded: Loaded) -> None:

@@ -23,14 +23,21 @@ def stage_fronts(con: duckdb.DuckDBPyConnection, fronts: pl.DataFrame) -> None:
     stage(con, "fronts", fronts.select("source", "symbol", "first_new"))
 
 
-def new_rows(con: duckdb.DuckDBPyConnection, interval: str, front: datetime) -> pl.DataFrame:
-    """Everything about the bars from each series' front on: OHLCV, minutes, is_complete, session, bucket; sorted.
+def new_rows(
+    con: duckdb.DuckDBPyConnection, interval: str, tail: pl.DataFrame, fronts: pl.DataFrame
+) -> pl.DataFrame:
+    """Everything about the new bars of the tail: OHLCV, minutes, is_complete, session, bucket; sorted.
 
-    front: the earliest of the series' fronts.
+    fronts: source, symbol, first_new, rows; staged. Mostly the new bars are the ones in `touched`; after a late bar also
+    those behind it, and then the lake is asked.
     """
-    if interval == "1m":
-        return frame(con, render("new_1m", front=front, bars=anchored_bars(front, FOREVER)))
-    return frame(con, render("new_window", interval=interval, front=front))
+    front = fronts["first_new"].min()
+    assert isinstance(front, datetime)
+    if interval != "1m":
+        return frame(con, render("new_window", interval=interval, front=front))
+    only_touched = tail["is_new"].sum() == fronts["rows"].sum()
+    bars = Sql("FROM touched") if only_touched else anchored_bars(front, FOREVER)
+    return frame(con, render("new_1m", front=front, bars=bars))
 
 
 def tail(
