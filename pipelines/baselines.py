@@ -26,19 +26,21 @@ def with_baseline(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The new bars with VALUES of the sessions before theirs, and the baselines made for it.
 
-    new: source, symbol, interval, ts, session, bucket and more. Bars of the session the table is in force for join
-    it; older ones are judged by their own past. with_history: history has grown, so the table is made anew.
+    new: source, symbol, interval, ts, session, bucket, is_complete and more. Bars of the session the table is in force
+    for join it; older ones are judged by their own past; partial windows by none. with_history: history has grown,
+    so the table is made anew.
     """
     stored = build.stored_baseline(con, str(interval), sorted(set(new["bucket"])))
-    fresh = _fresh(con, interval, new, stored, with_history, sessions)
+    in_force = _in_force(con, interval, new, stored)
+    fresh = _fresh(con, interval, in_force, with_history, sessions)
     if fresh.height:
         stored = stored.filter(~pl.col("source").is_in(fresh["source"].unique().to_list()))
     table = pl.concat(
         [part.select(_TABLE) for part in (fresh, stored) if part.height] or [stored.select(_TABLE)]
     )
-    parts = [new.join(table, on=["source", "symbol", "session", "bucket"], how="inner")]
-    in_force = table.group_by("source").agg(in_force=pl.col("session").max())
-    older = new.join(in_force, on="source").filter(pl.col("session") < pl.col("in_force"))
+    whole = new.filter("is_complete")
+    parts = [whole.join(table, on=["source", "symbol", "session", "bucket"], how="inner")]
+    older = whole.join(in_force, on="source").filter(pl.col("session") < pl.col("in_force"))
     if older.height:
         first, last = older["session"].min(), older["session"].max()
         assert isinstance(first, date)
@@ -52,27 +54,38 @@ def with_baseline(
     return new.join(known.with_columns(logs).drop("log_sessions"), on=_KEY, how="left"), fresh
 
 
+def _in_force(
+    con: duckdb.DuckDBPyConnection, interval: Interval, new: pl.DataFrame, stored: pl.DataFrame
+) -> pl.DataFrame:
+    """Each source of the new bars: oldest and newest session of these, known (of its stored table), in_force (of the
+    table that it is to have)."""
+    span = new.group_by("source").agg(oldest=pl.col("session").min(), newest=pl.col("session").max())
+    known = stored.group_by("source").agg(known=pl.col("session").max())
+    if span.join(known, on="source").filter(pl.col("known") >= pl.col("newest")).height < span.height:
+        sessions = build.baseline_sessions(con, str(interval))
+        known = pl.DataFrame(
+            {"source": list(sessions), "known": list(sessions.values())},
+            schema={"source": pl.String, "known": pl.Date},
+        )
+    return span.join(known, on="source", how="left").with_columns(
+        in_force=pl.max_horizontal("newest", "known")
+    )
+
+
 def _fresh(
     con: duckdb.DuckDBPyConnection,
     interval: Interval,
-    new: pl.DataFrame,
-    stored: pl.DataFrame,
+    in_force: pl.DataFrame,
     with_history: bool,
     sessions: int,
 ) -> pl.DataFrame:
-    """Baselines of sources whose newest session has none yet, or whose history has just grown."""
-    newest = dict(new.group_by("source").agg(pl.col("session").max()).iter_rows())
-    in_force = dict(stored.group_by("source").agg(pl.col("session").max()).iter_rows())
-    if any(source not in in_force or in_force[source] < day for source, day in newest.items()):
-        in_force = build.baseline_sessions(con, str(interval))
-    due = {
-        source: session
-        for source, session in newest.items()
-        if with_history or source not in in_force or in_force[source] < session
-    }
+    """Baselines of sources whose newest session has none yet, or whose history has grown or was corrected."""
+    changed = pl.lit(with_history) | (pl.col("oldest") < pl.col("in_force"))
+    missing = pl.col("known").is_null() | (pl.col("known") < pl.col("in_force"))
+    due = in_force.filter(changed | missing)
     frames = []
-    for session in sorted(set(due.values())):
-        sources = [source for source, day in due.items() if day == session]
+    for session in sorted(due["in_force"].unique().to_list()):
+        sources = due.filter(pl.col("in_force") == session)["source"].to_list()
         _stage_candidates(con, interval, session, session + timedelta(days=1), sessions)
         con.execute(f"DELETE FROM candidates WHERE source NOT IN {literals(sources)}")
         frames.append(build.baseline_rows(con, session, sessions))

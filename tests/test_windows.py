@@ -210,7 +210,12 @@ def test_the_average_price_is_weighted_by_volume_also_in_roll_ups(lake: Lake):
 
 def test_a_bar_without_turnover_does_not_thin_the_average_price(lake: Lake):
     source = fresh_source(lake, "24/7")
-    rows = {"ts": DAYS["24/7"][:5], "close": [100.0] * 5, "volume": [2.0] * 5, "turnover": [200.0] * 4 + [None]}
+    rows = {
+        "ts": DAYS["24/7"][:5],
+        "close": [100.0] * 5,
+        "volume": [2.0] * 5,
+        "turnover": [200.0] * 4 + [None],
+    }
     lake.load(bars_of(rows, source))
     lake.derive({source: CLOSED})
     found = lake.rows(

@@ -1,0 +1,187 @@
+"""In whatever pieces and order bars arrive, what is derived is what one backfill of them derives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from itertools import count
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from flows.history import fill_sessions
+from pipelines.settings_sections import Windows
+from tests.lakes import Lake, bars_of, new_lake
+
+MINUTE = timedelta(minutes=1)
+LIVE = datetime(2026, 3, 9, 23, 25)
+END = datetime(2026, 3, 10, 0, 45)
+BELL = datetime(2026, 3, 9, 13, 30)
+NUMBER = count()
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    made = new_lake(tmp_path_factory.mktemp("derive"), windows=Windows(intervals=("5m", "1h")))
+    fill_sessions(made.con, made.context, "XNYS", date(2026, 2, 20), date(2026, 3, 12))
+    yield made
+    made.con.close()
+
+
+def nights(days: int) -> list[datetime]:
+    """The hours around midnight of the days before LIVE: enough sessions for a baseline, few bars."""
+    first = LIVE.replace(hour=0, minute=0) - timedelta(days=days)
+    hours = (0, 1, 22, 23)
+    stamps = [
+        first + timedelta(days=d, hours=h, minutes=m)
+        for d in range(days + 1)
+        for h in hours
+        for m in range(60)
+    ]
+    return [ts for ts in stamps if ts < LIVE]
+
+
+def tape(minutes: list[datetime], seed: int, source: str) -> pl.DataFrame:
+    """Two symbols; now and then a burst of volume and a jump, so that there is something to find."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for symbol in ("AAA", "BBB"):
+        n = len(minutes)
+        jumps = np.where(rng.random(n) < 0.02, 0.07, 0.0) * rng.choice([-1, 1], n)
+        close = 100 * np.exp(np.cumsum(rng.normal(0, 0.002, n) + jumps))
+        volume = rng.lognormal(3, 0.4, n) * np.where(rng.random(n) < 0.03, 20, 1)
+        rows = {
+            "ts": minutes, "close": close, "volume": volume, "turnover": volume * close,
+            "open": close, "high": close * 1.001, "low": close * 0.999, "trades": rng.integers(1, 9, n),
+        }  # fmt: skip
+        frames.append(bars_of(rows, source, symbol))
+    return pl.concat(frames)
+
+
+def renamed(bars: pl.DataFrame, source: str) -> pl.DataFrame:
+    return bars.with_columns(source=pl.lit(source), venue=pl.lit(source))
+
+
+def assert_equal_lakes(lake: Lake, one: str, other: str) -> None:
+    for table, key, without in (
+        ("calc.windows", ["symbol", "interval", "ts"], "source, run_id"),
+        ("calc.indicators", ["symbol", "interval", "ts"], "source, run_id"),
+        ("calc.anomalies", ["symbol", "interval", "ts", "kind"], "source, run_id, id, known_at"),
+        ("volume_baseline", ["symbol", "interval", "bucket"], "source"),
+    ):
+        left, right = (
+            lake.frame(f"SELECT * EXCLUDE ({without}) FROM {table} WHERE source = '{name}'").sort(key)
+            for name in (one, other)
+        )
+        assert left.height
+        assert_frame_equal(left, right, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@pytest.mark.capability("STO-09")
+@pytest.mark.capability("RES-08")
+@settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.generate))
+@given(seed=st.integers(0, 10_000), late=st.sampled_from([0.0, 0.03]), holes=st.sampled_from([0.0, 0.1]))
+def test_batch_by_batch_is_the_same_as_all_at_once(lake: Lake, seed: int, late: float, holes: float):
+    number = next(NUMBER)
+    piecewise, at_once = f"p{number}", f"q{number}"
+    rng = np.random.default_rng(seed)
+    live = [LIVE + MINUTE * n for n in range((END - LIVE) // MINUTE)]
+    bars = tape([ts for ts in [*nights(6), *live] if rng.random() >= holes], seed, piecewise)
+    cuts = sorted({*rng.choice(np.arange(1, len(live)), 4, replace=False).tolist(), len(live)})
+    ends = [LIVE + MINUTE * cut for cut in cuts]
+    arrives = np.searchsorted(np.array(ends, "M8[us]"), bars["ts"].to_numpy(), side="right") + 1
+    arrives = np.where(bars["ts"].to_numpy() < np.datetime64(LIVE), 0, arrives)
+    delayed = (rng.random(bars.height) < late) & (arrives > 0)
+    arrives = np.minimum(arrives + delayed * rng.integers(1, 3, bars.height), len(ends))
+    for batch, until in enumerate([LIVE, *ends]):
+        part = bars.filter(pl.Series(arrives == batch))
+        if part.height:
+            lake.load(part, "rest" if batch else "backfill")
+        lake.derive({piecewise: until})
+    lake.load(renamed(bars, at_once), "backfill")
+    lake.derive({at_once: END})
+    assert_equal_lakes(lake, piecewise, at_once)
+
+
+def test_minute_by_minute_through_an_open_is_the_same_as_all_at_once(lake: Lake):
+    days = [date(2026, 2, 27), *(date(2026, 3, d) for d in (2, 3, 4, 5, 6))]
+    stamps = [datetime(d.year, d.month, d.day, 14, 30) + MINUTE * n for d in days for n in range(60)]
+    live = [BELL + MINUTE * n for n in range(7)]
+    for name in ("minutely", "whole"):
+        lake.calendars[name] = "XNYS"
+    bars = tape([*stamps, *live], 11, "minutely")
+    lake.load(bars.filter(pl.col("ts") < BELL), "backfill")
+    lake.derive({"minutely": BELL})
+    for ts in live:
+        lake.load(bars.filter(pl.col("ts") == ts))
+        lake.derive({"minutely": ts + MINUTE})
+    lake.load(renamed(bars, "whole"), "backfill")
+    lake.derive({"whole": live[-1] + MINUTE})
+    assert_equal_lakes(lake, "minutely", "whole")
+
+
+def test_a_correction_of_yesterday_changes_what_today_is_held_against(lake: Lake):
+    bars = tape([*nights(6), *(LIVE + MINUTE * n for n in range(60))], 5, "corrected")
+    lake.load(bars, "backfill")
+    lake.derive({"corrected": LIVE + 60 * MINUTE})
+    ts = LIVE - timedelta(days=1, minutes=-40)
+    fixed = bars.filter(pl.col("ts") == ts).with_columns(volume=pl.col("volume") * 50)
+    lake.load(fixed)
+    lake.derive({"corrected": LIVE + 60 * MINUTE})
+    whole = pl.concat([bars.filter(pl.col("ts") != ts), fixed])
+    lake.load(renamed(whole, "right"), "backfill")
+    lake.derive({"right": LIVE + 60 * MINUTE})
+    assert_equal_lakes(lake, "corrected", "right")
+
+
+def test_an_older_file_leaves_the_baseline_of_the_newest_session_in_force(lake: Lake):
+    old = [ts - timedelta(days=60) for ts in nights(6)]
+    bars = tape([*old, *nights(6)], 9, "first")
+    lake.load(bars, "import")
+    lake.derive()
+    recent = pl.col("ts") > LIVE - timedelta(days=30)
+    lake.load(renamed(bars, "second").filter(recent), "import")
+    lake.derive()
+    lake.load(renamed(bars, "second").filter(~recent), "import")
+    lake.derive()
+    assert_equal_lakes(lake, "first", "second")
+
+
+def test_bars_before_a_long_silence_are_judged_as_ever(lake: Lake):
+    burst = nights(6)[-30]
+    bars = tape(nights(6), 21, "ended").with_columns(
+        volume=pl.when(pl.col("ts") == burst).then(2000.0).otherwise(20.0), close=pl.lit(100.0)
+    )
+    later = bars_of({"ts": [LIVE + timedelta(days=90)], "close": [100.0]}, "ended", "AAA")
+    lake.load(pl.concat([bars, later]), "import")
+    lake.derive()
+    found = "SELECT DISTINCT ts FROM anomalies WHERE source = 'ended' AND kind = 'volume' AND interval = '1m'"
+    assert lake.rows(found) == [(burst,)]
+
+
+@pytest.mark.capability("STO-10")
+def test_deriving_without_anything_new_changes_nothing(lake: Lake):
+    lake.load(tape(nights(1), 2, "calm"), "import")
+    lake.derive()
+    count_of = "SELECT count(*) FROM calc.windows WHERE source = 'calm'"
+    before = lake.one(count_of)
+    again = lake.derive()
+    assert (again.windows.height, again.rows.height, again.batches) == (0, 0, ())
+    assert lake.one(count_of) == before > 0
+
+
+@pytest.mark.capability("STO-09")
+def test_what_is_derived_can_be_dropped_and_rebuilt(lake: Lake):
+    bars = tape(nights(6), 31, "rebuilt")
+    lake.load(bars, "backfill", "rebuilt-backfill-1")
+    lake.load(renamed(bars, "kept"), "backfill")
+    lake.derive({"rebuilt": LIVE, "kept": LIVE})
+    for table in ("windows", "indicators", "anomalies", "volume_baseline"):
+        lake.con.execute(f"DELETE FROM calc.{table} WHERE source = 'rebuilt'")
+    lake.con.execute("DELETE FROM core.derived WHERE batch_id = 'rebuilt-backfill-1'")
+    lake.derive({"rebuilt": LIVE})
+    assert_equal_lakes(lake, "rebuilt", "kept")
