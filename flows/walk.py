@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import duckdb
@@ -24,6 +25,7 @@ from pipelines.ingest import Feed, Ingested, ingest_minute
 from pipelines.market import CONTINUOUS, floor_minute, naive, utc
 from reports.site import Published, publish
 from warehouse.connect import transaction, writer
+from warehouse.errors import TapewatchError
 from warehouse.load import watermarks
 from warehouse.stage import literals
 
@@ -67,10 +69,11 @@ def wait_for_close(scheduled: datetime) -> None:
 
 def ingest(run: Run, feed: Feed) -> Ingested:
     """Everything new of one source into the warehouse; a source that fails stops no other."""
-    sessions = pl.DataFrame()
-    if feed.calendar != CONTINUOUS:
-        sessions = sessions_around(run.con, feed.calendar, run.scheduled)
-    result = ingest_minute(feed, run.context.stores(run.con, run.run_id), run.scheduled, sessions)
+    stores = run.context.stores(run.con, run.run_id)
+    try:
+        result = ingest_minute(feed, stores, run.scheduled, partial(sessions_around, run.con))
+    except TapewatchError as error:
+        result = Ingested(feed.source.name, "failed", str(error), None, None)
     run.ingested.append(result)
     for stage, values in result.latencies_ms.items():
         run.took_ms.setdefault(stage, []).extend(values)
@@ -207,7 +210,10 @@ def _stale_s(run: Run, one: Ingested, market: datetime) -> float | None:
     calendar = run.context.calendars.get(one.source, CONTINUOUS)
     due = naive(market)
     if calendar != CONTINUOUS:
-        sessions = sessions_around(run.con, calendar, market)
+        try:
+            sessions = sessions_around(run.con, calendar, market)
+        except TapewatchError:
+            return None
         current = sessions.filter((pl.col("open_ts") <= due) & (pl.col("close_ts") > due))
         if current.is_empty():
             return None

@@ -34,10 +34,8 @@ def closing_windows(
     sessions: open_ts, close_ts of the calendar's sessions that overlap the span; not used for 24/7.
     """
     after = max(after, until - LONGEST_CATCH_UP)
-    spans = (
-        _days(after, until) if calendar == CONTINUOUS else sessions.select("open_ts", "close_ts").iter_rows()
-    )
-    spans = list(spans)
+    is_continuous = calendar == CONTINUOUS
+    spans = list(_days(after, until) if is_continuous else sessions.select("open_ts", "close_ts").iter_rows())
     rows = [
         (source, calendar, interval.seconds, ts, end)
         for interval in intervals

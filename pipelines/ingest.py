@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,9 @@ FIRST_REACH = timedelta(hours=1)
 WATERMARK_REACH = timedelta(days=30)
 SAME_CLOCK = timedelta(minutes=1)
 AFTER_CLOSE = timedelta(minutes=30)
+
+
+SessionsAt = Callable[[str, datetime], pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,12 @@ class Ingested:
         return sum(load.rows_quarantined for load in self.loads)
 
 
-def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions: pl.DataFrame) -> Ingested:
+def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions_at: SessionsAt) -> Ingested:
     """Everything since each series' watermark up to the scheduled minute, by the source's own clock.
 
-    scheduled: the run's minute, aware UTC. sessions: the calendar's sessions around now (open_ts, close_ts);
-    empty for a 24/7 venue. A source that cannot be asked gives state `failed`, one that answered for a part
-    of its symbols `partial`; nothing is raised for a venue.
+    scheduled: the run's minute, aware UTC. sessions_at: gives the sessions (open_ts, close_ts) of the feed's
+    calendar around a market time; empty for a 24/7 venue. A source that cannot be asked gives state `failed`,
+    one that answered for a part of its symbols `partial`; nothing is raised for a venue.
     """
     name = feed.source.name
     try:
@@ -92,6 +95,7 @@ def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions: pl.
     except SourceError as error:
         return Ingested(name, "failed", str(error), None, None)
     until = market_until(scheduled, market_now, datetime.now(UTC))
+    sessions = sessions_at(feed.calendar, until)
     loads = load_leftovers(feed.source, stores, market_now)
     marks = _marks(stores.con, name, feed.symbols, until)
     requests = [r for s in feed.symbols for r in _plan(feed, s, marks.get(s), until, sessions)]

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pipelines import settings_values as read
 from pipelines.secrets import Secret
 from pipelines.settings_values import SettingError
 
 T = TypeVar("T")
+Universe = str | tuple[tuple[str, str], ...]
 Problems = Iterator[tuple[str, str]]
 
 
@@ -116,7 +117,7 @@ class Baseline:
             yield "min_sessions", f"{self.min_sessions} is more than sessions = {self.sessions}"
 
 
-def universe(value: Any) -> str | tuple[tuple[str, str], ...]:
+def universe(value: Any) -> Universe:
     """`same-source`, `all`, or a list of pairs: `["binance:BTCUSDT", "binance:ETHUSDT"]` or `"A~B"` each."""
     if isinstance(value, str) and "~" not in value and not value.lstrip().startswith("["):
         return read.choice("same-source", "all")(value)
@@ -145,7 +146,7 @@ def _series(value: str) -> str:
 class Pairs:
     """Which pairs are judged, on which bars, how often the models are fitted anew."""
 
-    universe: str | tuple[tuple[str, str], ...] = key("same-source", universe)
+    universe: Universe = key(cast(Universe, "same-source"), universe)
     interval: str = key("1m", read.interval)
     lookback: int = key(600, read.whole(100, 100_000))
     window: int = key(20, read.whole(5, 10_000))

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import polars as pl
 
@@ -99,7 +99,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         magic = handle.read(4)
     if magic.startswith(_GZIP):
         with gzip.open(path, "rb") as unzipped:
-            yield unzipped
+            yield cast(IO[bytes], unzipped)
     elif magic.startswith(_ZIP):
         with _archive(path) as archive, archive.open(_member(path, archive)) as inside:
             yield inside
