@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from statistics import stdev
 from typing import Any
 
@@ -89,8 +89,8 @@ def windows_of(rows: list[dict[str, Any]], seconds: int, spans: list[tuple[datet
 
 def one_window(inside, ts, end, before, seconds) -> dict[str, Any]:
     closes = [row["close"] for row in inside]
-    steps = [b - a for a, b in zip(closes, closes[1:], strict=False)]
-    logs = [math.log(b / a) for a, b in zip(closes, closes[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(closes)]
+    logs = [math.log(b / a) for a, b in pairwise(closes)]
     volume, turnover = (sum(row[name] for row in inside) for name in ("volume", "turnover"))
     expected = (end - ts) // MINUTE
     halted = timedelta(days=5)
