@@ -26,7 +26,7 @@ from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sessions import sessions
 from pipelines.sources.base import BarRequest, SourceError
 from pipelines.sources.files import FileRows, read_parts
-from warehouse.build import sessions_between
+from warehouse.build import sessions_between, trade_minutes
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
 from warehouse.load import Batch, Loaded, is_loaded, load_bars, load_interval_bars, load_trades
@@ -38,6 +38,8 @@ CHUNK_REQUESTS = 20
 SESSIONS_A_REQUEST = 4
 """Never more than the seven days that Yahoo gives at once, weekend and holiday included."""
 BEFORE_CLOSE = timedelta(minutes=5)
+MINUTES = "-minutes"
+"""How the id of a batch ends whose bars were made of imported trades."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -138,6 +140,7 @@ def import_file(
     calendars = {name: context.calendars.get(name, CONTINUOUS)}
     now = datetime.now(UTC)
     digest = _file_digest(path, name, symbol, interval, *columns)
+    traded: list[datetime] = []
     parts = read_parts(path, name, now, symbol=symbol, interval=parsed, columns=columns)
     for number, part in enumerate(parts):
         if calendars[name] != CONTINUOUS and part.frame.height:
@@ -158,6 +161,11 @@ def import_file(
         good, loaded = _load_part(con, context, batch, part, calendars, now)
         brought.rows_good += good
         brought.add(batch.rows_in, loaded)
+        if part.kind == "trades":
+            traded += [ts for ts in (part.frame["ts"].min(), part.frame["ts"].max()) if isinstance(ts, datetime)]
+    if traded:
+        batch_id = f"{name}-import-{digest}{MINUTES}"
+        _load_minutes(con, context, Batch(batch_id, name, "import", run_id, naive(now)), traded, calendars)
     if with_derive:
         derive_pending(con, context, run_id, {}, brought)
     return brought
@@ -256,6 +264,19 @@ def _load_part(
     if minute:
         return accepted.height, load_bars(con, context.location, batch, *frames)
     return accepted.height, load_interval_bars(con, context.location, batch, str(part.interval), *frames)
+
+
+def _load_minutes(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    batch: Batch,
+    traded: list[datetime],
+    calendars: dict[str, str],
+) -> None:
+    """The minutes of a file's trades as bars, so that windows and indicators follow from them as from any others."""
+    since, until = floor_minute(min(traded)), floor_minute(max(traded)) + timedelta(minutes=1)
+    bars = trade_minutes(con, batch.source, since, until, MINUTES)
+    load_bars(con, context.location, batch, bars, pl.DataFrame(schema=QUARANTINE_SCHEMA), calendars)
 
 
 def _file_digest(path: Path, *parts: str | None) -> str:

@@ -193,6 +193,14 @@ def baseline_sessions(con: duckdb.DuckDBPyConnection, interval: str) -> dict[str
     return dict(rows.fetchall())
 
 
+def trade_minutes(
+    con: duckdb.DuckDBPyConnection, source: str, since: datetime, until: datetime, own: str
+) -> pl.DataFrame:
+    """One-minute bars (BAR_SCHEMA) of a source's trades in [since, until), where no other batch than one ending in
+    `own` brought a bar."""
+    return frame(con, render("trade_minutes", source=source, since=since, until=until, own=own))
+
+
 def sessions_between(
     con: duckdb.DuckDBPyConnection, calendar: str, since: datetime, until: datetime
 ) -> pl.DataFrame:
