@@ -6,7 +6,7 @@ Times are ISO 8601 in UTC; a missing value is null.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -230,7 +230,7 @@ PULSE_SCHEMA: dict[str, Any] = {
 
 
 def catalogue(
-    views: dict[str, Sequence[tuple[str, str]]],
+    views: Mapping[str, Sequence[tuple[str, str]]],
     series: Sequence[str],
     pairs: Sequence[str],
     intervals: Sequence[str],

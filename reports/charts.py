@@ -127,17 +127,13 @@ def rounded(values: np.ndarray[Any, Any], digits: int) -> list[float | None]:
 
 
 def _with_holes(bars: pl.DataFrame, step: int, holes: Sequence[Sequence[Any]]) -> pl.DataFrame:
-    if not holes or not bars.height:
+    there: list[int] = bars["ts"].dt.epoch("s").to_list()
+    if not holes or not there:
         return bars
-    first, last = bars["ts"].dt.epoch("s").min(), bars["ts"].dt.epoch("s").max()
-    missing = sorted(
-        {t for start, end, _ in holes for t in range(start, end + 1, step) if first < t < last}
-        - set(bars["ts"].dt.epoch("s").to_list())
-    )
-    rows = pl.DataFrame({"ts": pl.Series(missing, dtype=pl.Int64) * 1_000_000}).cast(
-        {"ts": pl.Datetime("us")}
-    )
-    return pl.concat([bars, rows], how="diagonal")
+    span = range(min(there), max(there))
+    wanted = {second for start, end, _ in holes for second in range(start, end + 1, step) if second in span}
+    rows = pl.DataFrame({"ts": pl.from_epoch(pl.Series(sorted(wanted - set(there)), dtype=pl.Int64), "s")})
+    return pl.concat([bars, rows.cast({"ts": pl.Datetime("us")})], how="diagonal")
 
 
 def holes_of(gaps: pl.DataFrame) -> list[list[Any]]:

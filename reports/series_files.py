@@ -9,7 +9,7 @@ from zlib import crc32
 
 import polars as pl
 
-from pipelines.market import Interval, Series, utc
+from pipelines.market import Interval, Series
 from reports import api, charts, render
 from reports.options import SiteOptions
 from reports.pages import symbols
@@ -133,7 +133,7 @@ def _write_minute_tables(con: read.Connection, shelf: Shelf, snap: Snapshot) -> 
     oldest = min((bars.tail(api.LAST_BARS)["ts"][0] for bars in snap.bars.values()), default=None)
     if oldest is None:
         return
-    rows = minute_rows(snap.minutes.filter(pl.col("ts") >= oldest), snap.series)
+    rows = minute_rows(snap.minutes.filter(pl.col("ts") >= oldest))
     measures = read.indicators_since(con, "1m", oldest)
     joined = rows.join(measures, on=["source", "symbol", "interval", "ts"], how="left", maintain_order="left")
     for key, mine in by_series(joined).items():
@@ -148,8 +148,8 @@ def write_api(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
         api.LAST_INDICATORS
     )
     measured = by_series(api.texts(newest))
-    last = snap.minutes.group_by("source", "symbol", maintain_order=True).tail(api.LAST_BARS)
-    minutes = by_series(api.texts(minute_rows(last, snap.series)))
+    last = snap.minutes.group_by("source", "symbol", maintain_order=True).tail(api.LAST_BARS + 1)
+    minutes = by_series(api.texts(minute_rows(last)))
     for key, bars in minutes.items():
         shelf.put(*api.latest(key, bars))
         shelf.put(*api.ohlc(key, "1m", bars))
@@ -305,5 +305,6 @@ def stretches(frame: pl.DataFrame, limit: float) -> list[list[Any]]:
     ]
 
 
-def _iso(at: datetime | None) -> str:
-    return "" if at is None else utc(at).replace(tzinfo=None).isoformat()
+def _iso(at: object) -> str:
+    """A time as the manifest remembers it; empty where there is none."""
+    return at.isoformat() if isinstance(at, datetime) else ""

@@ -21,7 +21,6 @@ from pipelines.market import naive, utc
 from reports import api, feed, metrics, render, series_files
 from reports.options import SiteOptions
 from reports.pages import (
-    abnormal,
     alerts,
     anomalies,
     cookbook,
@@ -32,7 +31,7 @@ from reports.pages import (
     quality,
     runs,
 )
-from reports.pages.shell import Page, freshness, pair_slug
+from reports.pages.shell import Page, alert_path, day_path, freshness, pair_slug
 from reports.shelf import Shelf, one_render_at_a_time
 from reports.snapshot import Snapshot, take
 from warehouse import read
@@ -149,7 +148,7 @@ def _alert_pages(shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
     fresh = snap.at - timedelta(hours=1)
     for alert in snap.alerts.iter_rows(named=True):
         page_is_due = everything or alert["state"] != "resolved" or (alert["resolved_at"] or fresh) >= fresh
-        if alert["fired_at"] and (page_is_due or abnormal.alert_path(alert["id"]) not in shelf):
+        if alert["fired_at"] and (page_is_due or alert_path(alert["id"]) not in shelf):
             _put(shelf, snap, [alerts.alert_page(snap, alert)])
 
 
@@ -158,7 +157,7 @@ def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everyt
     days = _days(con, shelf, snap, everything=everything)
     _put(shelf, snap, [anomalies.index_page(snap, days)])
     for day in (row["day"] for row in days):
-        path = abnormal.day_path(day)
+        path = day_path(day)
         start = overview.midnight(day)
         is_open = (snap.at.date() - day).days < DAYS_STILL_OPEN
         if is_open:  # the snapshot reaches two days back
@@ -229,10 +228,34 @@ def _catalogue(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
         "api/index.html",
         "api.html",
         "Files",
-        {"c": catalogue, "first": snap.keys[0].slug if snap.keys else ""},
+        {
+            "c": catalogue,
+            "first": snap.keys[0].slug if snap.keys else "",
+            "series": _series_links(shelf, snap),
+        },
         live=False,
     )
     _put(shelf, snap, [page])
+
+
+def _series_links(shelf: Shelf, snap: Snapshot) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Each series' API files that exist: (slug, [(label, path below api/)])."""
+    kinds = [
+        ("latest", "latest/{}.json"),
+        ("ticks", "ticks/{}.json"),
+        ("indicators", "indicators/{}.json"),
+        ("stats", "stats/{}.json"),
+    ]
+    kinds += [
+        (f"{i}{end}", f"ohlc/{{}}/{i}{end or '.json'}")
+        for i in snap.options.intervals
+        for end in ("", ".csv", ".parquet")
+    ]
+    links = {key.slug: [(label, path.format(key.slug)) for label, path in kinds] for key in snap.keys}
+    return [
+        (slug, [(label, path) for label, path in files if f"api/{path}" in shelf.files])
+        for slug, files in links.items()
+    ]
 
 
 def _remove_gone(shelf: Shelf, snap: Snapshot) -> int:

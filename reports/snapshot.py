@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.market import CONTINUOUS, Series, naive
+from pipelines.market import CONTINUOUS, MINUTE, Series, naive
 from reports.options import SiteOptions
 from warehouse import read
 
@@ -107,7 +107,7 @@ class Snapshot:
 
     def _newest_minutes(self) -> pl.DataFrame:
         """The newest one-minute bar of each series in the columns of `ohlcv`."""
-        rows = minute_rows(self.minutes, self.series)
+        rows = minute_rows(self.minutes)
         newest = rows.with_columns(rows=pl.len().over("source", "symbol")).group_by(
             "source", "symbol", maintain_order=True
         )
@@ -188,18 +188,17 @@ class Snapshot:
         return True, coming["open_ts"][0] if coming.height else None
 
 
-def minute_rows(bars: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
-    """One-minute bars in the columns of `ohlcv`; a session's first bar has no return, as in the view."""
+def minute_rows(bars: pl.DataFrame) -> pl.DataFrame:
+    """One-minute bars in the columns of `ohlcv`; as there, only neighbouring minutes have a return."""
     one = ["source", "symbol"]
-    calendar = bars.join(series, on=one, how="left", maintain_order="left")["calendar"]
-    before = pl.col("close").shift(1).over(one)
-    same_day = pl.col("ts").dt.date() == pl.col("ts").shift(1).over(one).dt.date()
+    joined = pl.col("ts") - pl.col("ts").shift(1).over(one) == MINUTE
+    change = (pl.col("close") / pl.col("close").shift(1).over(one)).log()
     return bars.with_columns(
         interval=pl.lit("1m"),
         minutes=pl.lit(1, pl.Int32),
         minutes_expected=pl.lit(1, pl.Int32),
         is_complete=pl.lit(True),
-        ret_log=pl.when((calendar == CONTINUOUS) | same_day).then((pl.col("close") / before).log()),
+        ret_log=pl.when(joined).then(change),
         std_dprice=pl.lit(None, pl.Float64),
         std_logret=pl.lit(None, pl.Float64),
     )

@@ -114,11 +114,14 @@
   }
   class Zones extends Drawn {
     constructor(data, first) { super(); this.data = data; this.first = first; }
-    span(ts, from, to, h) {
+    span(ts, from, to, h, width) {
       const a = ts.timeToIndex(from, true), b = ts.timeToIndex(to, true);
       if (a === null || b === null) return null;
       const half = ts.options().barSpacing / 2;
-      return [(ts.logicalToCoordinate(a) - half) * h, (ts.logicalToCoordinate(Math.max(a, b)) + half) * h];
+      const left = (ts.logicalToCoordinate(a) - half) * h, right = (ts.logicalToCoordinate(Math.max(a, b)) + half) * h;
+      // Between setData and the next frame the scale may give coordinates without bounds.
+      if (!(right > 0 && left < width)) return null;
+      return [Math.max(left, -9 * h), Math.min(right, width + 9 * h)];
     }
     paint(ctx, h, v, size) {
       const ts = this.chart.timeScale(), t = this.data.t;
@@ -126,7 +129,7 @@
       const seen = (z) => z[1] >= t[0] && z[0] <= t[t.length - 1];
       const muted = css("--muted");
       this.data.gaps.filter(seen).forEach((gap) => {
-        const x = this.span(ts, gap[0], gap[1], h);
+        const x = this.span(ts, gap[0], gap[1], h, size.width);
         if (!x) return;
         ctx.save();
         ctx.beginPath(); ctx.rect(x[0], 0, x[1] - x[0], size.height); ctx.clip();
@@ -138,7 +141,7 @@
       });
       let right = -Infinity;
       this.data.zones.filter(seen).forEach((zone) => {
-        const x = this.span(ts, zone[0], zone[1], h);
+        const x = this.span(ts, zone[0], zone[1], h, size.width);
         if (!x) return;
         const color = css("--" + zone[2]);
         ctx.fillStyle = alpha(color, zone[2] === "info" ? 0.06 : 0.13);
@@ -215,6 +218,7 @@
     const at = (sec) => g(new Date(sec * 1000));
     return {
       label: (sec) => { const [y, m, d, h, n] = at(sec); return d + " " + MONTHS[m] + " " + y + " " + two(h) + ":" + two(n) + (local ? "" : " UTC"); },
+      day: (sec) => { const [y, m, d] = at(sec); return d + " " + MONTHS[m] + " " + y; },
       short: (sec) => { const [, m, d, h, n] = at(sec); return d + " " + MONTHS[m] + " " + two(h) + ":" + two(n) + (local ? "" : " UTC"); },
       tick: (sec, type) => { const [y, m, d, h, n] = at(sec); return type === 0 ? String(y) : type === 1 ? MONTHS[m] : type === 2 ? d + " " + MONTHS[m] : two(h) + ":" + two(n); },
     };
@@ -228,21 +232,27 @@
       (spec.layers || []).forEach((l) => { if (l.off) this.hiddenLayers.add(l.id); });
       this.build();
     }
-    options() {
-      const c = clock(this.local);
+    /* Only what the theme changes: applying timeScale again and taking a screenshot in one task never returns. */
+    colours() {
+      const line = { color: css("--cross"), labelBackgroundColor: css("--cross"), style: 2 };
       return {
-        autoSize: true,
         layout: {
           background: { type: "solid", color: css("--panel") }, textColor: css("--axis"), fontSize: 11.5, fontFamily: css("--sans"),
           attributionLogo: false, panes: { enableResize: true, separatorColor: css("--line"), separatorHoverColor: alpha(css("--accent"), 0.25) },
         },
         grid: { vertLines: { color: css("--grid") }, horzLines: { color: css("--grid") } },
-        crosshair: { mode: 0, vertLine: { color: css("--cross"), labelBackgroundColor: css("--cross"), style: 2 }, horzLine: { color: css("--cross"), labelBackgroundColor: css("--cross"), style: 2 } },
+        crosshair: { mode: 0, vertLine: line, horzLine: Object.assign({}, line) },
+      };
+    }
+    options() {
+      const c = clock(this.local);
+      return Object.assign(this.colours(), {
+        autoSize: true,
         rightPriceScale: { borderVisible: false, minimumWidth: 74, entireTextOnly: true },
         timeScale: { borderVisible: false, timeVisible: true, secondsVisible: false, minBarSpacing: 0.05, enableConflation: true, lockVisibleTimeRangeOnResize: true, tickMarkFormatter: c.tick },
         localization: { timeFormatter: c.label, locale: "en-GB" },
         handleScroll: { vertTouchDrag: false, mouseWheel: !!this.focused }, handleScale: { mouseWheel: !!this.focused },
-      };
+      });
     }
     build() {
       this.chart = LC.createChart(this.box, this.options());
@@ -341,7 +351,7 @@
         const wrap = document.createElement("span");
         wrap.appendChild(title);
         div.appendChild(wrap);
-        if (p === 0 && n) add("", clock(this.local).short(this.data.t[i]), {});
+        if (p === 0 && n) add("", (this.data.step >= 86400 ? clock(this.local).day : clock(this.local).short)(this.data.t[i]), {});
         (pane.legend || []).forEach((l) => {
           if (l.layer && this.hiddenLayers.has(l.layer)) return;
           const column = this.data.c[l.key];
@@ -354,7 +364,9 @@
       });
     }
     range(bars) {
-      const n = this.data.t.length, pad = Math.max(2, Math.round((bars || n) * 0.03));
+      const n = this.data.t.length;
+      if (bars) bars = Math.min(bars, Math.max(n, 40));
+      const pad = Math.max(2, Math.round((bars || n) * 0.03));
       this.chart.timeScale().setVisibleLogicalRange({ from: bars ? n - bars - 0.5 : -0.5, to: n + pad - 0.5 });
     }
     toggle(layer) {
@@ -366,10 +378,15 @@
       this.show(null);
     }
     setLog(on) { this.chart.priceScale("right", 0).applyOptions({ mode: on ? LC.PriceScaleMode.Logarithmic : LC.PriceScaleMode.Normal }); }
-    setLocal(on) { this.local = on; this.chart.applyOptions(this.options()); this.show(this.at); }
+    setLocal(on) {
+      this.local = on;
+      const c = clock(on);
+      this.chart.applyOptions({ localization: { timeFormatter: c.label }, timeScale: { tickMarkFormatter: c.tick } });
+      this.show(this.at);
+    }
     focus(on) { this.focused = on; this.chart.applyOptions({ handleScroll: { vertTouchDrag: false, mouseWheel: on }, handleScale: { mouseWheel: on } }); }
     restyle() {
-      this.chart.applyOptions(this.options());
+      this.chart.applyOptions(this.colours());
       this.items.forEach((item) => {
         if (item.api) item.api.applyOptions(styleOf(item.s));
         if (item.line) item.line.applyOptions({ color: css(item.level.color), axisLabelColor: css("--panel"), axisLabelTextColor: css(item.level.color) });
@@ -522,7 +539,11 @@
       else legs(data, page.beta, state.bars ? data.t.length - state.bars : 0);
       const before = chart;
       const spec = page.kind === "pair" ? pairSpec(page) : symbolSpec(page, state.interval, state.type, { volume: true, rsi: true, macd: state.macd, z: true });
-      if (state.interval !== "1m" && page.kind === "symbol") spec.layers = spec.layers.filter((l) => l.id !== "vwap");
+      if (state.interval !== "1m" && page.kind === "symbol") {
+        spec.layers = spec.layers.filter((l) => l.id !== "vwap");
+        spec.panes[0].series = spec.panes[0].series.filter((s) => s.layer !== "vwap");
+        spec.panes[0].legend = spec.panes[0].legend.filter((l) => l.layer !== "vwap");
+      }
       const fresh = spec.layers.filter((l) => state.off ? state.off.includes(l.id) : l.off).map((l) => l.id);
       spec.layers.forEach((l) => { l.off = fresh.includes(l.id); });
       spec.have = data.c.close ? data.c.close.filter((v) => v !== null).length : data.t.length;

@@ -104,4 +104,4 @@ def _bar(row: dict[str, Any], longest: float) -> dict[str, Any]:
 
 
 def _took(row: dict[str, Any]) -> float:
-    return max(0.0, (row["finished_at"] - row["started_at"]).total_seconds())
+    return max(0.0, float((row["finished_at"] - row["started_at"]).total_seconds()))

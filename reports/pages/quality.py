@@ -19,7 +19,9 @@ def page(snap: Snapshot, coverage: pl.DataFrame, quarantine: pl.DataFrame) -> Pa
         "failed": sum(not check["passed"] for check in checks),
         "gaps": snap.gaps.head(100).to_dicts(),
         "gap_count": snap.gaps.height,
-        "coverage": [_covered(row) for row in coverage.iter_rows(named=True)][:200],
+        "coverage": sorted(map(_covered, coverage.iter_rows(named=True)), key=lambda row: row["tone"] == "")[
+            :100
+        ],
         "quarantine": [
             row | {"payload": (row["payload"] or "")[:600]} for row in quarantine.iter_rows(named=True)
         ],

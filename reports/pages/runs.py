@@ -21,14 +21,6 @@ def page(snap: Snapshot) -> Page:
         "feeds": feed_rows(snap, newest_checks(snap.quality)),
         "stages": _stages(snap.latency, snap.options.limits.latency_ms),
         "prefect_url": snap.options.prefect_url,
-        "lag": spark(
-            [
-                row
-                for row in snap.runs.filter(pl.col("flow") == "minute")["lag_s"].head(120).reverse().to_list()
-            ],
-            300,
-            40,
-        ),
     }
     return Page("runs/index.html", "runs.html", "Runs", model, data=(("Prometheus", "metrics.prom"),))
 

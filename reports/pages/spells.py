@@ -35,7 +35,7 @@ def spells(anomalies: Iterable[dict[str, Any]], widths: Mapping[str, timedelta])
 
 
 def _size(anomaly: Mapping[str, Any]) -> float:
-    return abs(anomaly["zscore"] or anomaly["ratio"] or anomaly["value"] or 0.0)
+    return abs(float(anomaly["zscore"] or anomaly["ratio"] or anomaly["value"] or 0.0))
 
 
 def _named(spell: dict[str, Any]) -> dict[str, Any]:

@@ -65,14 +65,16 @@ def symbol_page(
         key.symbol,
         model,
         section="symbols/index.html",
-        data=(
-            ("JSON", f"api/ohlc/{key.slug}/1m.json"),
-            ("CSV", f"api/ohlc/{key.slug}/1m.csv"),
-            ("Parquet", f"api/ohlc/{key.slug}/1m.parquet"),
-            ("indicators", f"api/indicators/{key.slug}.json"),
-        ),
+        data=data_files(key, intervals[0] if intervals else "1m", is_measured=key in snap.bars),
         scripts=("assets/lightweight-charts.js", "assets/charts.js"),
     )
+
+
+def data_files(key: Series, interval: str, *, is_measured: bool) -> tuple[tuple[str, str], ...]:
+    """The page's numbers as files: the narrowest window there is, and the indicators."""
+    kinds = (("JSON", "json"), ("CSV", "csv"), ("Parquet", "parquet"))
+    files = tuple((f"{interval} {label}", f"api/ohlc/{key.slug}/{interval}.{kind}") for label, kind in kinds)
+    return (*files, ("indicators", f"api/indicators/{key.slug}.json")) if is_measured else files
 
 
 def chart_facts(

@@ -54,7 +54,13 @@ def open_lake(home: Path) -> tuple[duckdb.DuckDBPyConnection, Location]:
     return con, location
 
 
-def fill(con: duckdb.DuckDBPyConnection, location: Location, days: int = 4, extra_stocks: int = 0) -> None:
+def fill(
+    con: duckdb.DuckDBPyConnection,
+    location: Location,
+    days: int = 4,
+    extra_stocks: int = 0,
+    with_pairs: bool = True,
+) -> None:
     """Loads the whole market in one transaction."""
     bars = market(days, extra_stocks)
     params = IndicatorParams()
@@ -87,7 +93,7 @@ def fill(con: duckdb.DuckDBPyConnection, location: Location, days: int = 4, extr
         "ops.alert_events": alerts(),
         "ops.alert_acks": pl.DataFrame({"id": ["alert-eth-rsi"], "acked_at": [AT], "author": ["me"], "note": ["seen"]}),
         "ops.outbox": outbox(),
-        **pairs(minute),
+        **(pairs(minute) if with_pairs else {}),
     }  # fmt: skip
     for name, frame in tables.items():
         stage(con, "stage_" + name.replace(".", "_"), frame)

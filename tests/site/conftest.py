@@ -1,0 +1,113 @@
+"""A filled lake, the site rendered from it, and a browser to look at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from reports.options import RuleInForce, SiteOptions
+from reports.site import publish
+from tests.site import market
+from warehouse.connect import Location
+
+CHROMIUM = next(
+    (path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(path).exists()), None
+)
+RULES = (RuleInForce("price-from-mean", "abs(dev_20_pct) > 5", "1m to 1h", "critical"), RuleInForce("volume", "volume_ratio > 3", "15m", "medium"))  # fmt: skip
+
+
+def options(**changes: Any) -> SiteOptions:
+    """A render at the market's own time; `later=timedelta` moves both clocks."""
+    later = changes.pop("later", timedelta(0))
+    usual: dict[str, Any] = {
+        "now": market.NOW + later,
+        "simulated": True,
+        "run_id": "calm-otter",
+        "rules": RULES,
+    }
+    return SiteOptions(**{**usual, "prefect_url": "http://127.0.0.1:4200", **changes})
+
+
+@pytest.fixture(scope="session")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
+    """The synthetic market; read-only by convention: tests that write take `own_lake`."""
+    con, location = market.open_lake(tmp_path_factory.mktemp("lake"))
+    market.fill(con, location, days=3)
+    yield con, location
+    con.close()
+
+
+@pytest.fixture
+def own_lake(tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
+    """A smaller lake that a test may change."""
+    con, location = market.open_lake(tmp_path / "lake")
+    market.fill(con, location, days=1, with_pairs=False)
+    yield con, location
+    con.close()
+
+
+@pytest.fixture(scope="session")
+def site(lake: tuple[duckdb.DuckDBPyConnection, Location], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole site, rendered once; not to be changed."""
+    folder = tmp_path_factory.mktemp("site")
+    digests = folder / "digests"
+    digests.mkdir()
+    (digests / "2026-11-20T1500Z.html").write_text("<!doctype html><title>Digest</title><p>as sent</p>")
+    publish(lake[0], folder, options(), "full")
+    return folder
+
+
+@pytest.fixture
+def site_copy(site: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(site, tmp_path / "site"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless browser; skipped where there is none unless TAPEWATCH_REQUIRE_BROWSER=1."""
+    if CHROMIUM is None:
+        reason = "no Chromium at /usr/bin/chromium: apt-get install chromium"
+        if os.environ.get("TAPEWATCH_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    api = pytest.importorskip("playwright.sync_api")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=quiet)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def look(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page of a site folder in a browser whose clock stands at the render; notes what it must not do."""
+    contexts = []
+
+    def open_page(
+        folder: Path, path: str, *, width: int = 1440, scheme: str = "dark", later_s: float = 4, **more: Any
+    ) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults = []
+        page.on("console", lambda m: page.faults.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda e: page.faults.append(str(e)))
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else page.faults.append(r.url),
+        )
+        page.clock.install(time=market.NOW.timestamp() + later_s)
+        page.goto(f"file://{folder / path}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

@@ -1,0 +1,154 @@
+import threading
+from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError
+from urllib.request import urlopen
+from xml.etree import ElementTree
+
+import jsonschema
+import orjson
+import polars as pl
+import pytest
+
+from reports import api
+from warehouse import read
+
+S = "binance-BTCUSDT"
+
+
+def load(site, path):
+    return orjson.loads((site / path).read_bytes())
+
+
+def rows_of(con, sql):
+    return orjson.loads(api.rows_json(read.frame(con, sql)))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("latest", marks=pytest.mark.capability("API-01")),
+        pytest.param("ticks", marks=pytest.mark.capability("API-02")),
+        pytest.param("ohlc", marks=[pytest.mark.capability("API-03"), pytest.mark.capability("API-06")]),
+        pytest.param(
+            "indicators", marks=[pytest.mark.capability("API-04"), pytest.mark.capability("API-07")]
+        ),
+        pytest.param("correlation", marks=pytest.mark.capability("API-08")),
+        pytest.param("stats", marks=pytest.mark.capability("API-13")),
+        pytest.param("pairs", marks=pytest.mark.capability("API-12")),
+    ],
+)
+def test_a_file_holds_exactly_the_rows_of_the_query_it_names(lake, site, kind):
+    files = sorted((site / "api" / kind).rglob("*.json"))
+    assert files
+    for path in files:
+        answer = orjson.loads(path.read_bytes())
+        assert answer["rows"] == rows_of(lake[0], answer["sql"]), path
+        assert answer["rows"], path
+        if kind == "pairs":
+            assert answer["series"] == rows_of(lake[0], answer["series_sql"]), path
+
+
+@pytest.mark.capability("API-05")
+def test_symbols_and_alerts_are_those_of_the_warehouse(lake, site):
+    for path in ("api/symbols.json", "api/alerts.json"):
+        answer = load(site, path)
+        assert answer["rows"] == rows_of(lake[0], answer["sql"])
+    assert S in load(site, "api/symbols.json")["slugs"]
+
+
+def test_the_numbers_of_a_file_are_the_view_s_to_the_last_bit(lake, site):
+    newest = load(site, f"api/latest/{S}.json")["rows"][0]
+    price = lake[0].execute("SELECT price FROM latest_price WHERE symbol = 'BTCUSDT'").fetchall()[0][0]
+    assert newest["price"] == price
+    ticks = load(site, f"api/ticks/{S}.json")["rows"]
+    assert len(ticks) == 100
+    assert ticks[0]["trade_id"] > ticks[-1]["trade_id"]
+
+
+@pytest.mark.capability("API-15")
+def test_csv_and_parquet_hold_the_same_rows_with_their_indicators(site):
+    rows = load(site, f"api/ohlc/{S}/1m.json")["rows"]
+    assert len(rows) == 1000
+    parquet = pl.read_parquet(site / f"api/ohlc/{S}/1m.parquet")
+    csv = pl.read_csv(site / f"api/ohlc/{S}/1m.csv")
+    assert parquet["close"].to_list() == csv["close"].to_list() == [row["close"] for row in rows]
+    assert parquet["rsi_14"].null_count() < 10
+    assert {"sma_20", "zscore_20", "volume_ratio"} <= set(csv.columns)
+    assert csv["ts"][0] == rows[0]["ts"]
+
+
+@pytest.mark.capability("API-18")
+def test_every_file_keeps_to_the_schema_the_catalogue_gives_it(site):
+    catalogue = load(site, "api/index.json")
+    checked = 0
+    for entry in catalogue["files"]:
+        pattern = entry["path"].replace("<S>", "*").replace("<A>~<B>", "*").replace("<interval>", "*")
+        found = list(site.glob(pattern))
+        assert found, entry["path"]
+        if "schema" in entry:
+            for path in found[:4]:
+                jsonschema.validate(orjson.loads(path.read_bytes()), entry["schema"])
+                checked += 1
+    assert checked > 15
+    assert S in catalogue["placeholders"]["S"]
+
+
+def test_a_schema_refuses_a_file_that_lost_a_column(site):
+    entry = next(e for e in load(site, "api/index.json")["files"] if e["path"] == "api/latest/<S>.json")
+    answer = load(site, f"api/latest/{S}.json")
+    del answer["rows"][0]["price"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(answer, entry["schema"])
+
+
+def test_the_manifest_knows_the_sha256_of_every_file(site):
+    manifest = load(site, "manifest.json")["files"]
+    there = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()} - {"manifest.json"}
+    assert set(manifest) == there
+    assert [path for path in there if sha256((site / path).read_bytes()).hexdigest() != manifest[path]] == []
+
+
+def test_the_feed_is_atom_with_one_entry_an_alert(site):
+    feed = ElementTree.parse(site / "alerts/feed.xml").getroot()
+    atom = "{http://www.w3.org/2005/Atom}"
+    ids = [entry.findtext(f"{atom}id") for entry in feed.findall(f"{atom}entry")]
+    assert "urn:tapewatch:alert:alert-nvda-price" in ids
+    assert len(ids) == len(set(ids)) == 5
+    for entry in feed.findall(f"{atom}entry"):
+        assert (site / "alerts" / entry.find(f"{atom}link").get("href")).is_file()
+    assert "SIMULATED" in feed.findtext(f"{atom}title")
+
+
+def test_the_metrics_are_prometheus_text(site):
+    text = (site / "metrics.prom").read_text()
+    seen = set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE"):
+            name = line.split()[2]
+            assert name not in seen
+            seen.add(name)
+        elif not line.startswith("#"):
+            float(line.rsplit(" ", 1)[1])
+            assert line.split("{")[0].split(" ")[0] == name
+    assert 'tapewatch_lag_seconds{source="binance"} 6' in text
+    assert {"tapewatch_alerts", "processing_latency_seconds", "tapewatch_gaps_open"} <= seen
+
+
+def test_over_http_a_file_is_found_and_a_missing_symbol_is_404(site):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}/api/latest"
+    try:
+        with urlopen(f"{base}/{S}.json") as reply:
+            assert reply.read() == (site / f"api/latest/{S}.json").read_bytes()
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{base}/binance-NOPE.json")
+    finally:
+        server.shutdown()
+        server.server_close()

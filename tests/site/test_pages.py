@@ -1,0 +1,206 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from reports.pages import abnormal
+from reports.pages.shell import NAVIGATION
+from reports.site import publish
+from reports.snapshot import take
+from tests.site import market
+from tests.site.conftest import options
+
+VOID = {"meta", "link", "input", "br", "img", "hr"}
+ALLOWED = ("https://www.tradingview.com/", "http://127.0.0.1:4200")
+
+
+class Reader(HTMLParser):
+    """Links, ids, element balance and inline scripts of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.ids, self.open, self.scripts, self.faults = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        known = dict(attributes)
+        self.links += [known[name] for name in ("href", "src") if known.get(name)]
+        self.ids += [known["id"]] if "id" in known else []
+        self.scripts += [known] if tag == "script" else []
+        self.faults += [name for name in known if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> at line {self.getpos()[0]}")
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {
+        str(path.relative_to(site)): Reader(path.read_text())
+        for path in sorted(site.rglob("*.html"))
+        if path.parent.name != "digests" or path.name == "index.html"
+    }
+
+
+def plain(site, path):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", (site / path).read_text()))
+
+
+@pytest.mark.capability("UI-05")
+def test_every_page_of_the_navigation_exists(site, pages):
+    assert {path for path, _ in NAVIGATION} <= set(pages)
+    assert {"symbols/binance-BTCUSDT.html", "pairs/binance-BTCUSDT~binance-ETHUSDT.html", "alerts/alert-btc-volume.html",
+            "anomalies/2026-11-20.html", "anomalies/2026-11-02.html", "api/index.html"} <= set(pages)  # fmt: skip
+
+
+def test_every_page_is_well_formed_and_names_each_thing_once(pages):
+    for path, page in pages.items():
+        assert page.faults == [], path
+        assert page.open == [], path
+        assert len(page.ids) == len(set(page.ids)), path
+
+
+def test_every_link_leads_to_a_file_of_the_site(site, pages):
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            if link.startswith(("http:", "https:")):
+                assert link.startswith(ALLOWED), (path, link)
+                continue
+            target, _, fragment = link.partition("#")
+            found = (site / path).parent / unquote(target.split("?")[0]) if target else site / path
+            if not found.is_file():
+                broken.append((path, link))
+            elif fragment and found.suffix == ".html":
+                ids = pages[str(found.resolve().relative_to(site.resolve()))].ids
+                broken += [] if fragment in ids else [(path, link)]
+    assert broken == []
+
+
+def test_every_page_says_that_its_data_are_simulated(pages, site):
+    assert [path for path in pages if "SIMULATED DATA" not in (site / path).read_text()] == []
+
+
+def test_a_live_site_says_nothing_of_simulation(lake, tmp_path):
+    publish(lake[0], tmp_path, options(simulated=False), "full")
+    assert [path for path in tmp_path.rglob("*.html") if "simulated" in path.read_text().lower()] == []
+
+
+def test_a_symbol_named_like_html_is_text_everywhere(site, pages):
+    name = "file-_script_alert_1___script_-e5992c79"
+    assert f"symbols/{name}.html" in pages
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".xml"):
+            assert market.EVIL not in path.read_text(), path
+    for page in pages.values():
+        assert all(script.get("src") or script.get("type") == "application/json" for script in page.scripts)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in (site / f"symbols/{name}.html").read_text()
+    assert "<b>the mean</b>" not in (site / "anomalies/2026-11-19.html").read_text()
+
+
+def test_a_page_asks_for_nothing_outside_its_folder(site):
+    for path in [*site.rglob("*.html"), *(site / "assets").glob("site.*"), site / "assets/charts.js"]:
+        asked = re.findall(r"""(?:src|@import|url\()\s*=?\s*["'(]?(?:https?:)?//""", path.read_text())
+        assert asked == [], path
+
+
+@pytest.mark.capability("UI-08")
+def test_an_empty_value_says_how_many_bars_it_waits_for(site):
+    said = plain(site, "symbols/binance-NEWUSDT.html")
+    assert "12 of 20" in said
+    assert "12 of 15 bars" in said
+    assert "no baseline yet" in said
+
+
+@pytest.mark.capability("UI-08")
+def test_an_empty_warehouse_gives_a_whole_site_that_explains_itself(tmp_path):
+    con, _ = market.open_lake(tmp_path / "lake")
+    publish(con, tmp_path / "site", options(), "full")
+    assert all((tmp_path / "site" / path).is_file() for path, _ in NAVIGATION)
+    assert "No bars yet" in plain(tmp_path / "site", "index.html")
+    for path, _ in NAVIGATION:
+        Reader((tmp_path / "site" / path).read_text())
+    con.close()
+
+
+def test_the_numbers_are_there_without_javascript(site):
+    said = plain(site, "symbols/binance-BTCUSDT.html")
+    assert "64,000.00" in said
+    assert "open-gap" in said
+    assert "NVDA" in plain(site, "index.html")
+
+
+def test_what_is_abnormal_is_listed_worst_first_with_its_evidence(lake):
+    rows = abnormal.abnormal(take(lake[0], options()))
+    assert [row["severity"] for row in rows[:3]] == ["critical", "high", "high"]
+    volume = next(row for row in rows if row["rule"] == "volume")
+    assert (volume["measure"], volume["baseline"], volume["value"]) == ("8.5×", 41.2, 352.0)
+
+
+def test_events_since_the_digest_are_newest_first_and_many_pairs_are_one_line(lake):
+    snap = take(lake[0], options())
+    events = abnormal.since(snap, market.AT.replace(hour=14, minute=59))
+    assert [e["at"] for e in events] == sorted((e["at"] for e in events), reverse=True)
+    texts = " ".join(f"{e['who']} {e['text']}" for e in events)
+    assert "resolved" in texts
+    assert "pairs changed their verdict" in texts
+    assert "gap of 4 min healed" in texts
+
+
+def test_the_last_digest_is_read_off_the_newest_file(lake):
+    snap = take(lake[0], options())
+    snap.digests = ["2026-11-20T1500Z.html"]
+    assert abnormal.last_digest(snap) == market.AT.replace(hour=15, minute=0, second=0)
+
+
+def test_an_alert_has_a_page_that_says_how_to_recompute_it(site):
+    said = plain(site, "alerts/alert-btc-volume.html")
+    assert "tapewatch explain alert-btc-volume" in said
+    assert "FROM ohlcv JOIN indicators" in said
+    assert "41.2" in said
+
+
+def test_a_pair_shows_every_statistic_and_its_verdict(site):
+    said = plain(site, "pairs/binance-BTCUSDT~binance-ETHUSDT.html")
+    for word in (
+        "β, Theil-Sen",
+        "Kalman",
+        "Johansen",
+        "Half-life",
+        "Engle-Granger",
+        "q over all pairs",
+        "cointegrated",
+    ):
+        assert word in said
+
+
+def test_the_cookbook_shows_answers_and_no_query_fails(site):
+    said = plain(site, "sql/index.html")
+    assert "The query failed" not in said
+    assert "SELECT source, symbol, ts, price" in said
+    assert "binance" in said
+
+
+@pytest.mark.capability("UI-06")
+def test_both_themes_and_paper_are_in_the_sheet(site):
+    sheet = (site / "assets/site.css").read_text()
+    assert "prefers-color-scheme: dark" in sheet
+    assert "@media print" in sheet
+
+
+def test_the_notice_of_the_chart_library_stands_on_each_page_with_a_chart(site):
+    assert "TradingView" in (Path(site) / "assets/NOTICE.txt").read_text()
+    assert "Apache License" in (site / "assets/LICENSE-lightweight-charts.txt").read_text()
+    for path in ("symbols/binance-BTCUSDT.html", "pairs/binance-BTCUSDT~binance-ETHUSDT.html"):
+        assert "Charts by TradingView" in (site / path).read_text()

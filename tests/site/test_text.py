@@ -1,0 +1,60 @@
+import math
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports import text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (64250.0, "64,250.00"),
+        (-0.001, "0.00"),
+        (-1.5, "−1.50"),
+        (None, "–"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_a_number_is_said_with_a_true_minus_and_a_missing_one_as_a_dash(value, said):
+    assert text.number(value) == said
+
+
+def test_a_rounded_zero_has_no_sign():
+    assert text.signed(0.001, 2) == "0.00"
+    assert text.percent(-0.000001) == "0.00 %"
+    assert text.percent(0.0142) == "+1.42 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(14, "14 s"), (119, "119 s"), (120, "2 min"), (9660, "2 h 41 min"), (200000, "2 d")]
+)
+def test_a_duration_is_said_in_its_largest_useful_unit(seconds, said):
+    assert text.duration(seconds) == text.duration(timedelta(seconds=seconds)) == said
+
+
+def test_volumes_are_short():
+    assert [text.compact(v) for v in (0.0042, 950.0, 33_812.0, 1.5e6, -2.5e9)] == [
+        "0.0042",
+        "950",
+        "33.81K",
+        "1.5M",
+        "−2.5B",
+    ]
+
+
+def test_times_are_utc_and_say_so():
+    at = datetime(2026, 11, 20, 9, 41, 7)
+    assert (text.clock(at), text.stamp(at), text.iso(at)) == ("09:41", "20 Nov 09:41", "2026-11-20T09:41:07Z")
+    assert text.full_time(at).endswith("UTC")
+
+
+@given(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)))
+def test_no_value_at_all_breaks_a_page(value):
+    for said in (text.number, text.signed, text.percent, text.compact, text.times, text.probability):
+        assert isinstance(said(value), str)
+        assert "nan" not in said(value)
+        assert "inf" not in said(value)
