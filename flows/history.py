@@ -162,7 +162,9 @@ def import_file(
         brought.rows_good += good
         brought.add(batch.rows_in, loaded)
         if part.kind == "trades":
-            traded += [ts for ts in (part.frame["ts"].min(), part.frame["ts"].max()) if isinstance(ts, datetime)]
+            traded += [
+                ts for ts in (part.frame["ts"].min(), part.frame["ts"].max()) if isinstance(ts, datetime)
+            ]
     if traded:
         batch_id = f"{name}-import-{digest}{MINUTES}"
         _load_minutes(con, context, Batch(batch_id, name, "import", run_id, naive(now)), traded, calendars)
