@@ -58,13 +58,14 @@ DEFAULT_SOURCES: list[dict[str, Any]] = [
 
 
 class ConfigError(TapewatchError):
-    """The configuration cannot be used; carries every problem found."""
+    """The configuration cannot be used; carries every problem found, and the settings as far as they go."""
 
     exit_code = 2
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], readable: Settings | None = None) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+        self.readable = readable
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _build(
         if name in raw:
             reader.report((name,), name, SettingError("unknown key", ", ".join(SECTIONS)))
     if reader.problems or settings is None:
-        raise ConfigError(reader.problems)
+        raise ConfigError(reader.problems, settings and _readable(settings, raw, places))
     return replace(
         settings,
         data_dir=_absolute(settings.data_dir, places.of(("data_dir",)), base),
@@ -155,6 +156,14 @@ def _build(
         path=file,
         places=places,
     )
+
+
+def _readable(settings: Settings, raw: dict[str, Any], places: Places) -> Settings:
+    """Faulty settings for whoever checks more of them: lists with a table missing are left out, as its number tells
+    a table's line."""
+    sources = settings.sources if len(settings.sources) == len(raw["source"]) else ()
+    rules = settings.rules if len(settings.rules) == len(raw.get("rule", ())) else ()
+    return replace(settings, places=places, sources=sources, rules=rules)
 
 
 def _file(path: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -26,6 +26,8 @@ def check(*, call: Injected) -> int:
         problems = list(deeper_problems(settings))
     except ConfigError as error:
         settings, problems = None, error.problems
+        if error.readable:
+            problems = [*problems, *deeper_problems(error.readable)]
     warnings = list(missing_secrets(settings)) if settings else []
     if call.json:
         print_json({"ok": not problems, "problems": [vars(p) for p in problems], "warnings": warnings})
