@@ -32,9 +32,7 @@ _warm: list[tuple[Context, duckdb.DuckDBPyConnection]] = []
 
 def warm() -> None:
     """Opens the lake ahead of the scheduled minute; the worker starts this process some seconds early."""
-    context = assemble()
-    con = connect(context.location)
-    prepare(con, context)
+    context, con = _open()
     for view in ("bars", "gaps", "alerts", "deliveries", "source_states"):
         con.execute(f"SELECT * FROM {view} LIMIT 0").fetchall()
     _warm.append((context, con))
@@ -132,6 +130,8 @@ def _steps(run: Run) -> dict[str, Any]:
 
 
 def _open() -> tuple[Context, duckdb.DuckDBPyConnection]:
+    # One line a request would drown the run's own.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     context = assemble()
     con = connect(context.location)
     prepare(con, context)
@@ -155,6 +155,3 @@ def _row(one: Ingested) -> dict[str, Any]:
         "until": one.until.strftime("%Y-%m-%d %H:%M") if one.until else "",
         "reason": one.reason or "",
     }
-
-
-logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -217,7 +217,7 @@ def test_secrets_reach_neither_the_log_nor_the_warehouse_nor_the_site(
         alert_row | {"id": "x3"},
         {"id": "f", "channel": "file", "group_key": "digest", "facts": facts},
     )
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger="httpx"):
         assert desk.drain() == (1, 1, 1)
     stored = str(desk.con.execute("FROM ops.outbox").fetchall())
     pages = "".join(path.read_text() for path in desk.site.rglob("*.html"))
