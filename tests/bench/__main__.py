@@ -17,7 +17,6 @@ WHERE = {
     "minute_cpu": "process",
     "rest_500": "feeds",
     "parse_500": "feeds",
-    "pairs_aic_numpy": "analytics",
     "indicators_full": "analytics",
     "indicators_minute": "analytics",
     "resample_5m": "tables",

@@ -1,0 +1,120 @@
+"""`resample_5m` and `query_mix`: the warehouse's SQL beside pandas and SQLite on the same bars."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+
+from tests.bench import lake
+from tests.bench.framework import Measured, Size, measured, same, seconds
+from tests.bench.tape import SOURCE, START, Tape
+from warehouse import build
+from warehouse.stage import frame
+
+OHLCV = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+
+
+def run_resample_5m(size: Size) -> Measured:
+    """All five-minute windows of a million one-minute bars, out of the lake's own model."""
+    symbols, minutes = (250, 4_000) if size.quick else (500, 8_000)
+    tape = Tape.of(symbols, minutes)
+    _, con = lake.built(size.folder / "resample", tape, minutes, with_derived=False)
+    bars = _pandas(tape, minutes)
+    con.execute(_TODO.format(source=SOURCE, start=START, until=START + timedelta(minutes=minutes)))
+    ours, rows = seconds(lambda: _windows(con, minutes), 2 if size.quick else 3)
+    theirs, resampled = seconds(
+        lambda: bars.groupby("symbol").resample("5min", on="ts").agg(OHLCV).reset_index(),
+        1 if size.quick else 3,
+    )
+    rows = rows.sort("symbol", "ts")
+    agree = all(same(rows[name].to_numpy(), resampled[name].to_numpy()) for name in OHLCV)
+    con.close()
+    return measured(
+        "resample_5m", f"{symbols * minutes / 1e6:.1f} million one-minute bars to 5m OHLCV, VWAP, returns", 1000 * min(ours), "ms",
+        peer="pandas groupby.resample", theirs=1000 * min(theirs), agreement=agree,
+        note="Ours reads the lake's Parquet and adds sessions, completeness, returns and deviations; pandas has OHLCV in memory.",
+    )  # fmt: skip
+
+
+def run_query_mix(size: Size) -> Measured:
+    """Five questions a desk asks, one after the other."""
+    symbols, minutes = 500, 4_000 if size.quick else 8_000
+    tape = Tape.of(symbols, minutes)
+    _, con = lake.built(size.folder / "queries", tape, minutes, with_derived=False)
+    db = _sqlite(size, tape, minutes)
+    symbol, day = tape.names[7], str(START + timedelta(minutes=minutes) - timedelta(days=1))
+    questions = [text.format(symbol=symbol, day=day) for text in QUESTIONS]
+    ours, answers = seconds(
+        lambda: [con.execute(sql).fetchall() for sql in questions], 3 if size.quick else 7
+    )
+    theirs, others = seconds(
+        lambda: [db.execute(sql.replace("TIMESTAMP ", "")).fetchall() for sql in questions],
+        1 if size.quick else 3,
+    )
+    agree = all(_alike(a, b) for a, b in zip(answers, others, strict=True))
+    con.close()
+    return measured(
+        "query_mix", f"{len(QUESTIONS)} SQL questions on {symbols * minutes / 1e6:.0f} million bars", 1000 * min(ours), "ms",
+        peer="SQLite, primary key (symbol, ts)", theirs=1000 * min(theirs), agreement=agree,
+        note="A day of one symbol, newest bar of all, day's volume and range of all, loudest minutes, whole history of one.",
+    )  # fmt: skip
+
+
+QUESTIONS = (
+    "SELECT close, volume FROM bars WHERE symbol = '{symbol}' AND ts >= TIMESTAMP '{day}' ORDER BY ts",
+    "SELECT symbol, max(ts) = (SELECT max(ts) FROM bars), count(*) FROM bars WHERE ts >= TIMESTAMP '{day}' "
+    "GROUP BY symbol ORDER BY symbol",
+    "SELECT symbol, sum(volume), max(high) - min(low) FROM bars WHERE ts >= TIMESTAMP '{day}' GROUP BY symbol ORDER BY symbol",
+    "SELECT symbol, volume FROM bars ORDER BY volume DESC, symbol LIMIT 20",
+    "SELECT count(*), avg(close), min(low), max(high) FROM bars WHERE symbol = '{symbol}'",
+)
+_TODO = """
+    CREATE OR REPLACE TEMP TABLE todo AS
+    SELECT source, symbol, ts, ts + INTERVAL 5 MINUTE AS end_ts
+    FROM core.series, generate_series(TIMESTAMP '{start}', TIMESTAMP '{until}' - INTERVAL 5 MINUTE, INTERVAL 5 MINUTE) AS s(ts)
+    WHERE source = '{source}'
+"""
+
+
+def _windows(con: duckdb.DuckDBPyConnection, minutes: int) -> pl.DataFrame:
+    """As `build.closed_windows` makes them."""
+    bars = build.anchored_bars(START, START + timedelta(minutes=minutes))
+    con.execute(f"CREATE OR REPLACE TEMP TABLE anchored AS {bars}")
+    return frame(con, build.render("windows", seconds=300, interval="5m"))
+
+
+def _pandas(tape: Tape, minutes: int) -> pd.DataFrame:
+    bars = tape.frame(0, minutes)
+    return pd.DataFrame({name: bars[name].to_numpy() for name in ("symbol", "ts", *OHLCV)})
+
+
+def _sqlite(size: Size, tape: Tape, minutes: int) -> sqlite3.Connection:
+    db = sqlite3.connect(size.folder / "queries.sqlite")
+    db.execute(
+        "CREATE TABLE bars (symbol TEXT, ts TEXT, open REAL, high REAL, low REAL, close REAL, volume REAL, "
+        "PRIMARY KEY (symbol, ts)) WITHOUT ROWID"
+    )
+    stamps = [str(START + timedelta(minutes=minute)) for minute in range(minutes)]
+    for row, symbol in enumerate(tape.names):
+        columns = [getattr(tape, name)[row].tolist() for name in OHLCV]
+        db.executemany(
+            "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?)",
+            zip([symbol] * minutes, stamps, *columns, strict=True),
+        )
+    db.commit()
+    return db
+
+
+def _alike(ours: list[tuple[Any, ...]], theirs: list[tuple[Any, ...]]) -> bool:
+    return len(ours) == len(theirs) and all(
+        all(
+            x == y if isinstance(x, str) else abs(float(x) - float(y)) <= 1e-9 * max(1.0, abs(float(y)))
+            for x, y in zip(a, b, strict=True)
+        )
+        for a, b in zip(ours, theirs, strict=True)
+    )

@@ -1,0 +1,190 @@
+"""`python -m tests.chaos [--minutes N] [--seed K] [--kills M]`: the platform against the replica, under fire.
+
+Minutes are simulated: the replica's clock is moved by hand. In each, faults strike the requests, runs of the minute
+are killed at random moments, the replica too, and the venue corrects bars. At the end two minutes pass in peace,
+and the warehouse must equal what the replica holds for true. Exit 0 only then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flows.context import assemble, writing
+from flows.history import fill_sessions
+from pipelines.settings import load
+from tests.chaos import faults
+from tests.chaos.compare import differences
+from tests.chaos.processes import ReplicaProcess, Runner
+
+NOW = datetime(2026, 3, 10, 15, 0, 20, tzinfo=UTC)
+"""A Tuesday, an hour and a half after the bell, two days after summer time began."""
+SYMBOLS = {
+    "binance": ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"),
+    "yahoo": ("AAPL", "MSFT", "SPY"),
+}
+REPLICA_SHARE = 0.12
+"""Part of the kills that hit the replica."""
+PEACE = 12
+
+
+class Chaos:
+    """One game: a folder, a replica, a runner, and the dice."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.faults: Counter[str] = Counter()
+        self.kills: Counter[str] = Counter()
+        self.runs: Counter[str] = Counter()
+        self.revisions: dict[tuple[str, str, int], faults.Spec] = {}
+        self.replica = ReplicaProcess(folder, NOW.isoformat(), seed)
+        config = folder / "tapewatch.toml"
+        config.write_text(_toml(folder, self.replica.url))
+        self.context = assemble(load(config, {}))
+        with writing(self.context) as con:
+            fill_sessions(con, self.context, "XNYS", date(2026, 3, 10), date(2026, 3, 10))
+        self.runner = Runner(config, folder / "runner.log")
+
+    def play(self, minutes: int, kills: int) -> list[str]:
+        """The minutes, with so many kills spread over them; what is wrong afterwards."""
+        self.run()
+        for minute in range(minutes):
+            self.pass_minute()
+            self.trouble()
+            for _ in range(kills * (minute + 1) // minutes - kills * minute // minutes):
+                self.kill_something()
+            self.run()
+        self.settle()
+        with writing(self.context) as con:
+            return differences(con, self.context, self.replica, self.runner.acknowledged)
+
+    def run(self) -> None:
+        self.runs["completed" if self.runner.run() == 0 else "failed"] += 1
+
+    def pass_minute(self) -> None:
+        """The market's clock and the pauses that venues asked for go on by a minute."""
+        self.replica.heal()
+        self.replica.advance(60)
+        for path in (self.context.settings.data_dir / "sources").glob("*.json"):
+            state = json.loads(path.read_bytes())
+            if state["open_until"]:
+                until = datetime.fromisoformat(state["open_until"]) - timedelta(minutes=1)
+                path.write_text(json.dumps({**state, "open_until": until.isoformat()}))
+
+    def trouble(self) -> None:
+        """This minute's faults, and sometimes a correction."""
+        for spec in faults.draw(self.dice):
+            self.replica.tell("faults", spec)
+            self.faults[spec["kind"]] += 1
+        if self.dice.random() < 0.4:
+            self.revise()
+
+    def revise(self) -> None:
+        """A correction; the replica will know it after a restart as well, as a venue would."""
+        venue = self.dice.choice(list(SYMBOLS))
+        symbol = self.dice.choice(SYMBOLS[venue])
+        minute = int(datetime.fromisoformat(self.replica.now).timestamp()) // 60 * 60
+        ts = minute - 60 * self.dice.randint(1, 3)
+        said = self.replica.ask("truth", venue=venue, symbol=symbol, **{"from": ts, "to": ts + 60})
+        bar = dict(zip(said["columns"], said["rows"][0], strict=True))
+        spec = {
+            "kind": "revise",
+            "venue": venue,
+            "symbol": symbol,
+            "ts": ts,
+            "set": faults.corrected(self.dice, bar),
+        }
+        self.replica.tell("faults", spec)
+        self.revisions[venue, symbol, ts] = spec
+        self.replica.script.write_text(json.dumps(list(self.revisions.values())))
+        self.faults["revise"] += 1
+
+    def kill_something(self) -> None:
+        """Kills a run at a random moment of its life, now and then the replica beside it."""
+        if self.dice.random() < REPLICA_SHARE:
+            timer = threading.Timer(self.dice.random() * self.runner.run_s / 2, self.replica.kill)
+            timer.start()
+            self.run()
+            timer.join()
+            self.replica.start()
+            self.kills["replica"] += 1
+            return
+        while self.runner.run(self.dice.random() * self.runner.run_s) >= 0:
+            self.runs["finished before the kill"] += 1
+        self.kills["run"] += 1
+
+    def settle(self) -> None:
+        """Minutes without trouble until every source has caught up, and one more."""
+        for _ in range(PEACE):
+            self.pass_minute()
+            self.run()
+            if all(part.endswith("=ok") for part in self.runner.state.split(",")):
+                break
+        self.pass_minute()
+        self.run()
+
+    def stop(self) -> None:
+        self.runner.stop()
+        self.replica.kill()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description="Faults and kills against the replica."
+    )
+    parser.add_argument("--minutes", type=int, default=10, help="simulated minutes (10)")
+    parser.add_argument("--seed", type=int, default=1, help="of market, faults and kills (1)")
+    parser.add_argument("--kills", type=int, help="processes killed (two a minute)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave everything there")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="tapewatch-chaos-") as folder:
+        home = args.keep or Path(folder)
+        home.mkdir(parents=True, exist_ok=True)
+        return play(home, args.minutes, args.seed, 2 * args.minutes if args.kills is None else args.kills)
+
+
+def play(folder: Path, minutes: int, seed: int, kills: int) -> int:
+    """One game; 0 if nothing is wrong at its end."""
+    started = time.monotonic()
+    chaos = Chaos(folder, seed)
+    try:
+        wrong = chaos.play(minutes, kills)
+    finally:
+        chaos.stop()
+    for line in wrong[:40]:
+        print(line)
+    print(f"runs: {_told(chaos.runs)}; faults: {_told(chaos.faults)}; kills: {_told(chaos.kills)}")
+    print(
+        f"{minutes} minutes in {time.monotonic() - started:.0f} s: seed {seed}, {chaos.faults.total()} faults, "
+        f"{chaos.kills.total()} kills, {len(wrong)} differences"
+    )
+    return 1 if wrong else 0
+
+
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "none"
+
+
+def _toml(folder: Path, url: str) -> str:
+    text: list[Any] = [
+        f"data_dir = {json.dumps(str(folder / 'data'))}",
+        f"site_dir = {json.dumps(str(folder / 'site'))}",
+    ]
+    for name, symbols in SYMBOLS.items():
+        text += ["", "[[source]]", f"name = {json.dumps(name)}", f"symbols = {json.dumps(symbols)}",
+                 f"base_url = {json.dumps(url)}", 'timeout = "1s"']  # fmt: skip
+        text += ['calendar = "XNYS"'] if name == "yahoo" else []
+    return "\n".join(text) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

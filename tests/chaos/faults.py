@@ -1,0 +1,68 @@
+"""What goes wrong in a minute, drawn from a seed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+Spec = dict[str, Any]
+VENUES = ("binance", "yahoo", "*")
+
+
+def draw(dice: random.Random) -> list[Spec]:
+    """Up to three faults that hit the coming requests; a revision or a clock's skew stands beside them."""
+    return [_fault(dice) for _ in range(dice.randrange(4))]
+
+
+def _fault(dice: random.Random) -> Spec:
+    kind, more = dice.choice(FAULTS)
+    spec: Spec = {"kind": kind, "venue": dice.choice(VENUES), "count": dice.randint(1, 6), **more}
+    if kind in ROWS:
+        spec["rows"] = dice.randint(1, 2)
+    if dice.random() < 0.5:
+        spec["rate"] = 0.5
+    return spec
+
+
+def corrected(dice: random.Random, bar: dict[str, float]) -> dict[str, float]:
+    """The bar's values after a correction, in figures that every venue can write down."""
+    close = round(bar["close"] * (1 + dice.choice((-0.004, 0.004))), 4)
+    scale = dice.choice((0.5, 1.5, 2.0))
+    changed = {
+        "close": close, "high": max(bar["high"], close), "low": min(bar["low"], close),
+        "volume": float(round(bar["volume"] * scale)), "turnover": round(bar["turnover"] * scale, 4),
+    }  # fmt: skip
+    return {name: value for name, value in bar.items() if name not in ("ts", "revision")} | changed
+
+
+FAULTS: list[tuple[str, Spec]] = [
+    ("status", {"status": 429, "retry_after": 1}),
+    ("status", {"status": 418, "retry_after": 1}),
+    ("status", {"status": 500}),
+    ("status", {"status": 503}),
+    ("outage", {}),
+    ("html", {}),
+    ("malformed", {}),
+    ("truncated", {}),
+    ("cut", {}),
+    ("timeout", {"seconds": 5}),
+    ("slow", {"seconds": 0.2}),
+    ("null_rows", {}),
+    ("drop_rows", {}),
+    ("duplicate_rows", {}),
+    ("out_of_order", {}),
+    ("negative_price", {}),
+    ("zero_price", {}),
+    ("nan_price", {}),
+    ("high_below_low", {}),
+    ("future_bar", {}),
+]
+ROWS = {
+    "null_rows",
+    "drop_rows",
+    "duplicate_rows",
+    "negative_price",
+    "zero_price",
+    "nan_price",
+    "high_below_low",
+}

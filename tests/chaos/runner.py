@@ -1,0 +1,66 @@
+"""`python -m tests.chaos.runner`: for each line on stdin one minute of the platform, in a process of its own.
+
+Everything is imported once; a run is a fork, so that it begins at once and can be killed at any moment of its work.
+Says `started PID`, what the run acknowledges (`ack BATCH ROWS`, `done STATE`), and `ended STATUS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from flows import walk
+from flows.context import assemble, prepare
+from flows.processes import die_with_parent
+from pipelines.landing import batch_id
+from warehouse.connect import connect
+
+
+def main() -> None:
+    die_with_parent()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _child()
+        say(f"started {child}")
+        _, status = os.waitpid(child, 0)
+        say(f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+def minute() -> None:
+    """The steps of `flows.minute` up to the record of the run; what it says is on disk when it says so."""
+    context = assemble()
+    con = connect(context.location)
+    prepare(con, context)
+    run = walk.Run(context, con, str(uuid4()), datetime.now(UTC))
+    for feed in context.feeds():
+        result = walk.ingest(run, feed)
+        if result.loads and result.until and result.state in ("ok", "partial"):
+            say(f"ack {batch_id(result.source, 'rest', result.until)} {result.rows_loaded}")
+    walk.derive_and_alert(run)
+    walk.record(run, "Completed")
+    say("done " + ",".join(f"{one.source}={one.state}" for one in run.ingested))
+
+
+def say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+def _child() -> None:
+    die_with_parent()
+    code = 1
+    try:
+        minute()
+        code = 0
+    except Exception:  # a run that fails is part of the game
+        logging.exception("run failed")
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
