@@ -8,7 +8,8 @@ seconds, finite numbers or null, and a candle whose high is under its low is no 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 import orjson
 import polars as pl
 
-from pipelines.market import utc
+from pipelines.market import Series, utc
 from reports.text import SEVERITIES, kind_name, number
 
+Array = np.ndarray[Any, Any]
 PRICES = ("open", "high", "low", "close")
 LINES = (
     "vwap",
@@ -36,7 +38,7 @@ COLUMNS = (*PRICES, "volume", *LINES, "rsi_14", "zscore_20", "volume_ratio")
 MARKED = "rsi_extreme"
 
 
-def digits_of(prices: np.ndarray[Any, Any]) -> int:
+def digits_of(prices: Array) -> int:
     """The fewest decimals (2 to 10) that show these prices exactly, or to 7 significant digits."""
     finite = prices[np.isfinite(prices)]
     if not len(finite):
@@ -55,8 +57,70 @@ def script(name: str, part: str, payload: dict[str, Any]) -> bytes:
     )
 
 
+@dataclass(frozen=True)
+class Columns:
+    """UTC seconds and COLUMNS plus `baseline` as arrays, NaN where there is no value; one or many series."""
+
+    seconds: Array
+    values: dict[str, Array]
+
+    @classmethod
+    def of(cls, bars: pl.DataFrame) -> Columns:
+        """All rows at once, in their order; an impossible candle loses its prices.
+
+        baseline: what `volume_ratio` was taken against.
+        """
+        known = [
+            pl.col(name).cast(pl.Float64).fill_null(math.nan)
+            if name in bars.columns
+            else pl.lit(math.nan).alias(name)
+            for name in COLUMNS
+        ]
+        matrix = bars.select(known).to_numpy().T if bars.height else np.empty((len(COLUMNS), 0))
+        values = dict(zip(COLUMNS, matrix, strict=True))
+        possible = values["high"] >= values["low"]
+        for name in PRICES:
+            values[name] = np.where(possible, values[name], np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            baseline = values["volume"] / values["volume_ratio"]
+        values["baseline"] = np.where(np.isfinite(baseline), baseline, np.nan)
+        return cls(bars["ts"].dt.epoch("s").to_numpy(), values)
+
+    def rows(self, start: int, stop: int) -> Columns:
+        """The rows of one series, in order of time and each time once: the later row of two holds."""
+        part = self._at(slice(start, stop))
+        if len(part.seconds) < 2 or int(np.diff(part.seconds).min()) > 0:
+            return part
+        backwards = part._at(slice(None, None, -1))
+        return backwards._at(np.unique(backwards.seconds, return_index=True)[1])
+
+    def with_holes(self, holes: Sequence[Sequence[Any]], step: int) -> Columns:
+        """Empty rows for the missing bars inside the rows' span."""
+        there = set(self.seconds.tolist())
+        span = range(min(there, default=0), max(there, default=0))
+        wanted = {
+            second for start, end, _ in holes for second in range(start, end + 1, step) if second in span
+        }
+        missing = np.array(sorted(wanted - there), dtype=np.int64)
+        if not len(missing):
+            return self
+        at = np.searchsorted(self.seconds, missing)
+        values = {name: np.insert(column, at, np.nan) for name, column in self.values.items()}
+        return Columns(np.insert(self.seconds, at, missing), values)
+
+    def shown(self, digits: int) -> dict[str, list[float | None]]:
+        """The columns that have a value, rounded to what a chart can show."""
+        there = {name: values for name, values in self.values.items() if not bool(np.isnan(values).all())}
+        return {name: rounded(values, _digits(name, digits)) for name, values in there.items()} or {
+            "close": []
+        }
+
+    def _at(self, index: slice | Array) -> Columns:
+        return Columns(self.seconds[index], {name: column[index] for name, column in self.values.items()})
+
+
 def payload(
-    bars: pl.DataFrame,
+    columns: Columns,
     step: int,
     digits: int,
     *,
@@ -64,33 +128,40 @@ def payload(
     marks: Sequence[Sequence[Any]] = (),
     holes: Sequence[Sequence[Any]] = (),
 ) -> dict[str, Any]:
-    """One series' bars (ts and COLUMNS, any order) as the script's argument.
+    """One series' columns as the script's argument.
 
     holes: [from, to, word] in UTC seconds, `to` the last missing bar; each becomes empty rows, which keep
     their room on the axis and are hatched.
     """
-    frame = _with_holes(bars.unique("ts", keep="last"), step, holes).sort("ts")
-    seconds = frame["ts"].dt.epoch("s").to_numpy()
-    columns = dict(zip(COLUMNS, _matrix(frame), strict=True))
-    broken = ~(columns["high"] >= columns["low"])
-    for name in PRICES:
-        columns[name] = np.where(broken, np.nan, columns[name])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        baseline = columns["volume"] / columns["volume_ratio"]
-    columns["baseline"] = np.where(np.isfinite(baseline), baseline, np.nan)
-    shown = {name: rounded(values, _digits(name, digits)) for name, values in columns.items()}
+    whole = columns.with_holes(holes, step) if holes else columns
     return {
         "step": step,
-        "runs": runs(seconds, step),
-        "c": {name: values for name, values in shown.items() if any(v is not None for v in values)}
-        or {"close": []},
+        "runs": runs(whole.seconds, step),
+        "c": whole.shown(digits),
         "zones": [list(z) for z in zones],
         "marks": [list(m) for m in marks],
         "gaps": [list(h) for h in holes],
     }
 
 
-def runs(seconds: np.ndarray[Any, Any], step: int) -> list[list[int]]:
+def payload_of(bars: pl.DataFrame, step: int, digits: int, **more: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """`payload` of one series' frame, in any order."""
+    return payload(Columns.of(bars).rows(0, bars.height), step, digits, **more)
+
+
+def by_series(bars: pl.DataFrame) -> Iterator[tuple[Series, Columns]]:
+    """Each series' columns out of a frame sorted by source, symbol and time."""
+    if not bars.height:
+        return
+    every = Columns.of(bars)
+    counts = bars.group_by("source", "symbol", maintain_order=True).agg(pl.len())
+    start = 0
+    for source, symbol, count in counts.iter_rows():
+        yield Series(source, symbol), every.rows(start, start + count)
+        start += count
+
+
+def runs(seconds: Array, step: int) -> list[list[int]]:
     """Times as [start, count] of unbroken stretches; raises ValueError unless they increase."""
     if not len(seconds):
         return []
@@ -110,30 +181,9 @@ def _digits(name: str, digits: int) -> int:
     return 3 if name in ("rsi_14", "zscore_20", "volume_ratio") else digits + 2
 
 
-def _matrix(frame: pl.DataFrame) -> np.ndarray[Any, Any]:
-    """One row a column of COLUMNS, NaN where there is no value or no such column."""
-    known = [
-        pl.col(name).cast(pl.Float64).fill_null(math.nan)
-        if name in frame.columns
-        else pl.lit(math.nan).alias(name)
-        for name in COLUMNS
-    ]
-    return frame.select(known).to_numpy().T
-
-
-def rounded(values: np.ndarray[Any, Any], digits: int) -> list[float | None]:
+def rounded(values: Array, digits: int) -> list[float | None]:
     finite = np.where(np.isfinite(values), np.round(values, digits), np.nan)
     return [None if v != v else v for v in finite.tolist()]
-
-
-def _with_holes(bars: pl.DataFrame, step: int, holes: Sequence[Sequence[Any]]) -> pl.DataFrame:
-    there: list[int] = bars["ts"].dt.epoch("s").to_list()
-    if not holes or not there:
-        return bars
-    span = range(min(there), max(there))
-    wanted = {second for start, end, _ in holes for second in range(start, end + 1, step) if second in span}
-    rows = pl.DataFrame({"ts": pl.from_epoch(pl.Series(sorted(wanted - set(there)), dtype=pl.Int64), "s")})
-    return pl.concat([bars, rows.cast({"ts": pl.Datetime("us")})], how="diagonal")
 
 
 def holes_of(gaps: pl.DataFrame) -> list[list[Any]]:

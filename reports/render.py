@@ -12,6 +12,7 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.pages.shapes import spark
 from reports.pages.shell import Page, context
 from reports.snapshot import Snapshot
 from reports.text import FILTERS
@@ -39,7 +40,7 @@ def environment() -> Environment:
         auto_reload=False,
         cache_size=-1,
     )
-    env.filters.update(FILTERS, inline_json=inline_json)
+    env.filters.update(FILTERS, inline_json=inline_json, spark=spark)
     return env
 
 

@@ -16,7 +16,7 @@ from reports.pages import symbols
 from reports.pages.movers import movers
 from reports.pages.shell import pair_slug
 from reports.shelf import Shelf
-from reports.snapshot import TAIL_BARS, Row, Snapshot, by_series, minute_rows
+from reports.snapshot import Row, Snapshot, by_series, minute_rows
 from warehouse import read
 
 PAIR_SCHEMA = {"pair": pl.String(), "interval": pl.String(), "ts": pl.Datetime("us"), "spread": pl.Float64(), "zscore": pl.Float64(), "corr_roll": pl.Float64(), "beta": pl.Float64()}  # fmt: skip
@@ -29,23 +29,19 @@ def seconds_of(snap: Snapshot) -> dict[str, int]:
     return {name: int(width.total_seconds()) for name, width in snap.options.widths.items()}
 
 
-def digits(bars: pl.DataFrame) -> int:
-    return charts.digits_of(bars["close"].tail(TAIL_BARS).to_numpy())
-
-
 def write_tails(shelf: Shelf, snap: Snapshot) -> None:
     """Each series' newest bars with the shaded stretches of two days: what a chart draws first."""
     widths = seconds_of(snap)
     for key, tail in snap.tails.items():
-        flagged = snap.flagged.get(key)
-        gaps = snap.holes.get(key)
-        marked = (
-            {}
-            if flagged is None
-            else {"zones": charts.zones_of(flagged, widths), "marks": charts.marks_of(flagged)}
+        flagged, gaps = snap.flagged.get(key), snap.holes.get(key)
+        payload = charts.payload(
+            tail,
+            60,
+            snap.digits[key],
+            zones=() if flagged is None else charts.zones_of(flagged, widths),
+            marks=() if flagged is None else charts.marks_of(flagged),
+            holes=() if gaps is None else charts.holes_of(gaps),
         )
-        holes = [] if gaps is None else charts.holes_of(gaps)
-        payload = charts.payload(tail, 60, digits(tail), holes=holes, **marked)
         shelf.put(f"data/symbols/{key.slug}.js", charts.script(key.slug, "tail", payload))
 
 
@@ -65,7 +61,7 @@ def write_days(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
             due.setdefault(day, set()).add(key)
     for day, keys in sorted(due.items()):
         start = datetime.combine(day, datetime.min.time())
-        for key, bars in by_series(read.minutes_between(con, start, start + timedelta(days=1))).items():
+        for key, bars in charts.by_series(read.minutes_between(con, start, start + timedelta(days=1))):
             if key in keys:
                 _write_day(shelf, snap, key, day, bars)
                 known.setdefault(key.slug, {})[day.isoformat()] = touched[key, day]
@@ -77,15 +73,14 @@ def _is_due(known: list[Any] | None, mark: list[Any], key: Series, *, is_today: 
     if known is None or not is_today:
         return known != mark
     lag = datetime.fromisoformat(mark[1]) - datetime.fromisoformat(known[1])
-    return lag > timedelta(minutes=60 + crc32(key.slug.encode()) % 100)
+    return lag > timedelta(minutes=30 + crc32(key.slug.encode()) % 50)
 
 
-def _write_day(shelf: Shelf, snap: Snapshot, key: Series, day: date, bars: pl.DataFrame) -> None:
+def _write_day(shelf: Shelf, snap: Snapshot, key: Series, day: date, bars: charts.Columns) -> None:
     gaps = snap.holes.get(key)
-    payload = charts.payload(
-        bars, 60, digits(snap.bars.get(key, bars)), holes=[] if gaps is None else charts.holes_of(gaps)
-    )
-    payload["gaps"] = []
+    digits = snap.digits.get(key) or charts.digits_of(bars.values["close"])
+    payload = charts.payload(bars, 60, digits, holes=() if gaps is None else charts.holes_of(gaps))
+    payload["gaps"] = []  # the tail names them; here they only keep their room
     shelf.put(f"data/symbols/{key.slug}/{day}.js", charts.script(key.slug, f"day:{day}", payload))
 
 
@@ -119,7 +114,9 @@ def write_windows(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
             shelf.put(*api.ohlc(key, name, mine))
             for path, body in api.ohlc_tables(key, name, mine):
                 shelf.put(path, body)
-            payload = charts.payload(mine.filter(pl.col("is_complete")), widths[name], digits(mine))
+            payload = charts.payload_of(
+                mine.filter(pl.col("is_complete")), widths[name], snap.digits.get(key, 2)
+            )
             shelf.put(f"data/symbols/{key.slug}/{name}.js", charts.script(key.slug, name, payload))
             if name not in charted.setdefault(key.slug, []):
                 charted[key.slug].append(name)
@@ -185,7 +182,9 @@ def write_quiet(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
         for name, part in found.items():
             is_minute = name == "1m"
             path = f"data/symbols/{key.slug}.js" if is_minute else f"data/symbols/{key.slug}/{name}.js"
-            payload = charts.payload(part, Interval.parse(name).seconds, digits(part))
+            payload = charts.payload_of(
+                part, Interval.parse(name).seconds, charts.digits_of(part["close"].to_numpy())
+            )
             shelf.put(path, charts.script(key.slug, "tail" if is_minute else name, payload))
             shelf.put(*api.ohlc(key, name, part))
             for file, body in api.ohlc_tables(key, name, part):

@@ -102,7 +102,7 @@ class Shelf:
             self.files[path] = sha256(body).hexdigest()
         catalogue = {
             "algorithm": "sha256",
-            "files": dict(sorted(self.files.items())),
+            "files": self.files,
             "keys": self.keys,
             "state": self.state,
         }

@@ -10,11 +10,13 @@ from typing import Any
 import polars as pl
 
 from pipelines.market import CONTINUOUS, MINUTE, Series, naive
+from reports import charts
 from reports.options import SiteOptions
 from warehouse import read
 
 KEEP_MINUTES = 1500
 TAIL_BARS = 240
+SHORT_TAIL_BARS = 120
 INDICATOR_ROWS = 20
 LOOK_BACK = timedelta(days=5)
 Row = dict[str, Any]
@@ -59,6 +61,7 @@ class Snapshot:
     correlations: pl.DataFrame
     stats: pl.DataFrame
     digests: list[str] = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def keys(self) -> list[Series]:
@@ -82,11 +85,22 @@ class Snapshot:
         return by_series(self.minutes)
 
     @cached_property
-    def tails(self) -> dict[Series, pl.DataFrame]:
-        """Each series' last TAIL_BARS one-minute bars with their indicators, oldest first."""
-        tail = self.minutes.group_by("source", "symbol", maintain_order=True).tail(TAIL_BARS)
+    def tails(self) -> dict[Series, charts.Columns]:
+        """Each series' last one-minute bars with their indicators, as chart columns."""
+        tail = self.minutes.group_by("source", "symbol", maintain_order=True).tail(self.tail_bars)
         one = self.measures.filter(pl.col("interval") == "1m").drop("interval")
-        return by_series(tail.join(one, on=["source", "symbol", "ts"], how="left", maintain_order="left"))
+        return dict(
+            charts.by_series(tail.join(one, on=["source", "symbol", "ts"], how="left", maintain_order="left"))
+        )
+
+    @cached_property
+    def digits(self) -> dict[Series, int]:
+        """How many decimals each series' prices have."""
+        return {key: charts.digits_of(tail.values["close"]) for key, tail in self.tails.items()}
+
+    @property
+    def tail_bars(self) -> int:
+        return TAIL_BARS if self.is_small else SHORT_TAIL_BARS
 
     @cached_property
     def closes(self) -> dict[Series, pl.DataFrame]:
@@ -218,7 +232,7 @@ def take(con: read.Connection, options: SiteOptions) -> Snapshot:
     series = read.series(con)
     small = series.height <= options.minute_series
     minutes = read.minutes(
-        con, at - (LOOK_BACK if small else timedelta(hours=6)), KEEP_MINUTES if small else 240
+        con, at - (LOOK_BACK if small else timedelta(hours=3)), KEEP_MINUTES if small else 240
     )
     day = at - timedelta(days=1)
     return Snapshot(
@@ -226,7 +240,9 @@ def take(con: read.Connection, options: SiteOptions) -> Snapshot:
         at=at,
         series=series,
         minutes=minutes,
-        measures=read.newest_indicators(con, options.widths, at, TAIL_BARS, INDICATOR_ROWS),
+        measures=read.newest_indicators(
+            con, options.widths, at, TAIL_BARS if small else SHORT_TAIL_BARS, INDICATOR_ROWS if small else 1
+        ),
         quarters=quarters_of(minutes) if small else read.quarter_closes(con, at - timedelta(hours=26)),
         windows=read.windows(con, options.widths, at),
         anomalies=read.anomalies(con, at - timedelta(days=2)),

@@ -76,7 +76,6 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "since": alert["fired_at"] or alert["started_at"],
         "acked": alert["acked_at"] is not None,
         "is_alert": True,
-        "spark": _spark(snap, key),
     }
 
 
@@ -101,7 +100,6 @@ def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
         "since": anomaly["ts"],
         "acked": False,
         "is_alert": False,
-        "spark": _spark(snap, key),
     }
 
 
@@ -132,9 +130,11 @@ def _strength(kind: str, value: float | None, threshold: float | None) -> float 
     return None if value is None else abs(value) / abs(threshold) if threshold else abs(value)
 
 
-def _spark(snap: Snapshot, key: Series) -> dict[str, object] | None:
-    bars = snap.bars.get(key)
-    return None if bars is None else spark(bars["close"].tail(120).to_list())
+def with_sparks(snap: Snapshot, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the last two hours of their series."""
+    tails = [snap.tails.get(Series(row["source"], row["symbol"])) for row in rows]
+    lines = [None if tail is None else spark(tail.values["close"][-120:].tolist()) for tail in tails]
+    return [row | {"spark": line} for row, line in zip(rows, lines, strict=True)]
 
 
 def last_digest(snap: Snapshot) -> datetime:

@@ -15,7 +15,7 @@ from reports.snapshot import Row, Snapshot
 def index_page(snap: Snapshot) -> Page:
     rows = [alert_row(snap, alert) for alert in snap.alerts.iter_rows(named=True)]
     model = {
-        "firing": [row for row in rows if row["state"] == "firing"],
+        "firing": [alert_row(snap, alert) for alert in snap.open_alerts],
         "pending": [row for row in rows if row["state"] == "pending"],
         "resolved": [row for row in rows if row["state"] == "resolved" and row["fired_at"]][:200],
         "deliveries": snap.deliveries.head(60).to_dicts(),
@@ -84,8 +84,8 @@ def _sql(alert: Row, facts: dict[str, Any]) -> str:
     where = f"source = {_quoted(alert['source'])} AND symbol = {_quoted(alert['symbol'])}"
     if facts.get("ts") and facts.get("interval"):
         return (
-            "SELECT * FROM ohlcv JOIN indicators USING (source, symbol, interval, ts)\n"
-            f"WHERE {where} AND interval = {_quoted(facts['interval'])} AND ts = TIMESTAMP {_quoted(facts['ts'])}"
+            "SELECT *\nFROM ohlcv JOIN indicators\n  USING (source, symbol, interval, ts)\n"
+            f"WHERE {where}\n  AND interval = {_quoted(facts['interval'])} \n  AND ts = TIMESTAMP {_quoted(facts['ts'])}"
         )
     return f"SELECT * FROM alerts WHERE id = {_quoted(alert['id'])}"
 

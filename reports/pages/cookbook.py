@@ -24,17 +24,17 @@ class Recipe:
 
 RECIPES = (
     Recipe("The last price of everything", "SELECT source, symbol, ts, price\nFROM latest_price\nORDER BY source, symbol"),
-    Recipe("Unusual volume in the last bars, strongest first", "SELECT o.symbol, o.interval, o.ts, o.volume, i.volume_ratio, i.volume_robust_z\nFROM ohlcv AS o JOIN indicators AS i USING (source, symbol, interval, ts)\nWHERE o.interval = '15m' AND i.volume_ratio > 1.5 AND o.ts >= (SELECT max(ts) FROM bars) - INTERVAL 1 DAY\nORDER BY i.volume_ratio DESC", "The baseline never contains the judged bar nor its session."),
+    Recipe("Unusual volume in the last bars, strongest first", "SELECT o.symbol, o.interval, o.ts, o.volume, i.volume_ratio, i.volume_robust_z\nFROM ohlcv AS o JOIN indicators AS i USING (source, symbol, interval, ts)\nWHERE o.interval = '15m' AND i.volume_ratio > 1.5 AND o.ts >= (SELECT max(ts) FROM bars) - INTERVAL 1 DAY\nORDER BY i.volume_ratio DESC, o.symbol, o.ts", "The baseline never contains the judged bar nor its session."),
     Recipe("Price, change and volatility of each symbol by hour", "SELECT symbol, ts, close, ret_log, minutes, minutes_expected\nFROM ohlcv\nWHERE interval = '1h' AND is_complete\nORDER BY ts DESC, symbol"),
-    Recipe("Pairs that hold, and how far they are stretched", "SELECT pair, beta_ols, p_max, q_bh, half_life_bars, zscore, state\nFROM pair_stats\nWHERE is_cointegrated\nQUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) = 1\nORDER BY abs(zscore) DESC", "The larger p of both orders, corrected over all pairs, decides."),
-    Recipe("Anomalies of the last day by kind", "SELECT kind, severity, count(*) AS n, max(abs(zscore)) AS largest_z, max(ratio) AS largest_ratio\nFROM anomalies\nWHERE ts >= (SELECT max(ts) FROM bars) - INTERVAL 1 DAY\nGROUP BY ALL ORDER BY n DESC"),
-    Recipe("What was missing, and what became of it", "SELECT source, symbol, from_ts, to_ts, minutes, state, origin\nFROM gaps\nORDER BY from_ts DESC"),
-    Recipe("Bars that a venue corrected after the fact", "SELECT source, symbol, ts, close, volume, revision, known_at, origin\nFROM bars\nWHERE revision > 1\nORDER BY known_at DESC"),
+    Recipe("Pairs that hold, and how far they are stretched", "SELECT pair, beta_ols, p_max, q_bh, half_life_bars, zscore, state\nFROM pair_stats\nQUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) = 1 AND is_cointegrated\nORDER BY abs(zscore) DESC", "The larger p of both orders, corrected over all pairs, decides."),
+    Recipe("Anomalies of the last day by kind", "SELECT kind, severity, count(*) AS n, max(abs(zscore)) AS largest_z, max(ratio) AS largest_ratio\nFROM anomalies\nWHERE ts >= (SELECT max(ts) FROM bars) - INTERVAL 1 DAY\nGROUP BY ALL ORDER BY n DESC, kind, severity"),
+    Recipe("What was missing, and what became of it", "SELECT source, symbol, from_ts, to_ts, minutes, state, origin\nFROM gaps\nORDER BY from_ts DESC, source, symbol"),
+    Recipe("Bars that a venue corrected after the fact", "SELECT source, symbol, ts, close, volume, revision, known_at, origin\nFROM bars\nWHERE revision > 1\nORDER BY known_at DESC, source, symbol, ts"),
     Recipe("Completeness of each day", "SELECT day, source, sum(expected) AS expected, sum(ok) AS ok, sum(healed) AS healed,\n       sum(no_trade) AS no_trade, sum(missing + lost) AS absent\nFROM coverage\nGROUP BY ALL ORDER BY day DESC, source"),
-    Recipe("Alerts that fired, how long they lasted", "SELECT rule, coalesce(pair, symbol) AS subject, severity, fired_at, resolved_at, resolved_at - fired_at AS lasted\nFROM alerts\nWHERE fired_at IS NOT NULL\nORDER BY fired_at DESC"),
-    Recipe("Messages that could not be delivered", "SELECT id, channel, state, attempts, last_error, next_try\nFROM deliveries\nWHERE state <> 'sent'\nORDER BY created_at DESC"),
-    Recipe("The slowest runs", "SELECT run_id, flow, started_at, finished_at - started_at AS took, rows_loaded, lag_s\nFROM runs\nORDER BY took DESC"),
-    Recipe("The tape: newest trades", "SELECT source, symbol, ts, price, qty, side\nFROM trades\nWHERE ts >= (SELECT max(ts) FROM trades) - INTERVAL 5 MINUTE\nORDER BY ts DESC"),
+    Recipe("Alerts that fired, how long they lasted", "SELECT rule, coalesce(pair, symbol) AS subject, severity, fired_at, resolved_at, resolved_at - fired_at AS lasted\nFROM alerts\nWHERE fired_at IS NOT NULL\nORDER BY fired_at DESC, id"),
+    Recipe("Messages that could not be delivered", "SELECT id, channel, state, attempts, last_error, next_try\nFROM deliveries\nWHERE state <> 'sent'\nORDER BY created_at DESC, id"),
+    Recipe("The slowest runs", "SELECT run_id, flow, started_at, finished_at - started_at AS took, rows_loaded, lag_s\nFROM runs\nORDER BY took DESC, run_id"),
+    Recipe("The tape: newest trades", "SELECT source, symbol, ts, price, qty, side\nFROM trades\nWHERE ts >= (SELECT max(ts) FROM trades) - INTERVAL 5 MINUTE\nORDER BY ts DESC, trade_id DESC"),
 )  # fmt: skip
 
 WAYS_IN = (

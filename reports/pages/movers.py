@@ -9,8 +9,6 @@ import numpy as np
 import polars as pl
 
 from pipelines.market import Series
-from reports.charts import digits_of
-from reports.pages.shapes import spark
 from reports.pages.shell import symbol_path
 from reports.snapshot import Snapshot
 
@@ -23,11 +21,11 @@ def movers(snap: Snapshot) -> list[dict[str, Any]]:
     sigma: the return of the last hour over sqrt(4) times the standard deviation of the quarter-hour log
     returns of the day before that hour; null with fewer than 12 of them.
     """
-    if not snap.minutes.height:
-        return []
-    worst = _worst_now(snap)
-    rows = [_row(snap, now, worst) for now in _standing(snap.minutes).iter_rows(named=True)]
-    return sorted(rows, key=lambda r: -abs(r["sigma"]) if r["sigma"] is not None else 1)
+    if "movers" not in snap.memory:
+        worst = _worst_now(snap)
+        rows = [_row(snap, now, worst) for now in _standing(snap.minutes).iter_rows(named=True)]
+        snap.memory["movers"] = sorted(rows, key=lambda r: -abs(r["sigma"]) if r["sigma"] is not None else 1)
+    return list(snap.memory["movers"])
 
 
 def _standing(minutes: pl.DataFrame) -> pl.DataFrame:
@@ -36,7 +34,6 @@ def _standing(minutes: pl.DataFrame) -> pl.DataFrame:
     return minutes.group_by("source", "symbol", maintain_order=True).agg(
         newest.alias("ts"),
         pl.col("close").last().alias("last"),
-        pl.col("close").tail(120).alias("closes"),
         pl.col("close").filter(pl.col("ts") <= newest - timedelta(hours=1)).last().alias("hour_ago"),
     )
 
@@ -56,14 +53,14 @@ def _row(snap: Snapshot, now: dict[str, Any], worst: dict[Series, str]) -> dict[
         "slug": key.slug,
         "ts": now["ts"],
         "last": now["last"],
-        "digits": digits_of(np.array(now["closes"], dtype=float)),
+        "digits": snap.digits[key],
         "ret_1h": ret_1h,
         "ret_24h": _ratio(now["last"], day[0]) if len(day) > 4 else None,
         "sigma": _sigmas(ret_1h, quarters),
         "volume_ratio": pane.get("volume_ratio"),
         "zscore": pane.get("zscore_20"),
         "rsi": pane.get("rsi_14"),
-        "spark": spark(day),
+        "day": day,
         "severity": worst.get(key),
         "calendar": snap.calendars.get(key, ""),
     }

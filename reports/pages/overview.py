@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.market import naive
-from reports.pages.abnormal import abnormal, last_digest, since
+from reports.pages.abnormal import abnormal, last_digest, since, with_sparks
 from reports.pages.health import bar_strip, feed_rows, newest_checks, run_summary
 from reports.pages.matrix import matrix
 from reports.pages.movers import movers
@@ -24,7 +24,7 @@ def page(snap: Snapshot) -> Page:
     found = abnormal(snap)
     checks = newest_checks(snap.quality)
     model = {
-        "abnormal": found[:10],
+        "abnormal": with_sparks(snap, found[:10]),
         "abnormal_more": max(0, len(found) - 10),
         "cards": cards(snap, found, checks),
         "since": since(snap, digest),

@@ -26,7 +26,7 @@ def index_page(snap: Snapshot) -> Page:
         "raw": sum(row["eg_p"] is not None and row["eg_p"] < 0.05 for row in rows),
         "limits": snap.options.limits,
     }
-    return Page("pairs/index.html", "pairs.html", "Pairs", model, data=(("JSON", "api/index.json"),))
+    return Page("pairs/index.html", "pairs.html", "Pairs", model)
 
 
 def pair_page(snap: Snapshot, fit: Row, tail: pl.DataFrame) -> Page:

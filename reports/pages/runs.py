@@ -16,7 +16,7 @@ def page(snap: Snapshot) -> Page:
     model = {
         "summary": run_summary(snap.runs),
         "strip": bar_strip(snap.runs, 180),
-        "rows": [_row(row) for row in snap.runs.head(120).iter_rows(named=True)],
+        "rows": [_row(row) for row in snap.runs.head(60).iter_rows(named=True)],
         "flows": _flows(snap.runs),
         "feeds": feed_rows(snap, newest_checks(snap.quality)),
         "stages": _stages(snap.latency, snap.options.limits.latency_ms),

@@ -42,7 +42,7 @@ def symbol_page(
     panes = [pane_row(row, snap) for row in snap.panes.get(key, [])]
     flagged = snap.flagged.get(key)
     fired = [a for a in snap.open_alerts if (a["source"], a["symbol"]) == key]
-    digits = mover["digits"] if mover else 2
+    digits = snap.digits.get(key, 2)
     model = {
         "key": key,
         "mover": mover,

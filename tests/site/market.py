@@ -84,7 +84,7 @@ def fill(
         "calc.windows": pl.concat(windows, how="diagonal").with_columns(run_id=pl.lit("run-1")),
         "calc.indicators": measures.with_columns(run_id=pl.lit("run-1")),
         "calc.anomalies": found,
-        "calc.symbol_stats": symbol_stats(minute, "1m", 600, lags=1).with_columns(run_id=pl.lit("run-1")),
+        "calc.symbol_stats": symbol_stats(minute.filter(~pl.col("symbol").str.starts_with("X")), "1m", 600, lags=1).with_columns(run_id=pl.lit("run-1")),
         "calc.gap_events": gaps(),
         "calc.coverage": coverage(),
         "ops.runs": runs(),

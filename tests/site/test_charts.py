@@ -37,20 +37,20 @@ def times(payload):
 
 @pytest.mark.capability("UI-01")
 def test_every_bar_is_one_candle_at_its_utc_second():
-    payload = charts.payload(bars([0, 1, 2, 5]), 60, 2)
+    payload = charts.payload_of(bars([0, 1, 2, 5]), 60, 2)
     assert times(payload) == [SECOND, SECOND + 60, SECOND + 120, SECOND + 300]
     assert payload["c"]["close"] == [100.0, 101.0, 102.0, 103.0]
 
 
 def test_a_time_twice_or_out_of_order_never_reaches_the_library():
-    payload = charts.payload(bars([3, 1, 1, 2]), 60, 2)
+    payload = charts.payload_of(bars([3, 1, 1, 2]), 60, 2)
     assert times(payload) == [SECOND + 60, SECOND + 120, SECOND + 180]
     with pytest.raises(ValueError, match="increase"):
         charts.runs(np.array([60, 60]), 60)
 
 
 def test_what_is_not_a_number_is_null_and_an_impossible_candle_is_none():
-    payload = charts.payload(
+    payload = charts.payload_of(
         bars([0, 1, 2], high=[101.0, 90.0, 103.0], rsi_14=[float("nan"), float("inf"), 55.0]), 60, 2
     )
     assert payload["c"]["rsi_14"] == [None, None, 55.0]
@@ -59,14 +59,16 @@ def test_what_is_not_a_number_is_null_and_an_impossible_candle_is_none():
 
 
 def test_missing_minutes_keep_their_room_and_closed_hours_do_not():
-    payload = charts.payload(bars([0, 1, 4, 400]), 60, 2, holes=[[SECOND + 120, SECOND + 180, "no data"]])
+    payload = charts.payload_of(bars([0, 1, 4, 400]), 60, 2, holes=[[SECOND + 120, SECOND + 180, "no data"]])
     assert times(payload) == [SECOND + 60 * m for m in (0, 1, 2, 3, 4, 400)]
     assert payload["c"]["close"][2:4] == [None, None]
     assert payload["gaps"] == [[SECOND + 120, SECOND + 180, "no data"]]
 
 
 def test_the_baseline_is_what_the_ratio_was_taken_against():
-    payload = charts.payload(bars([0, 1, 2], volume=[30.0, 8.0, 1.0], volume_ratio=[3.0, None, 0.0]), 60, 2)
+    payload = charts.payload_of(
+        bars([0, 1, 2], volume=[30.0, 8.0, 1.0], volume_ratio=[3.0, None, 0.0]), 60, 2
+    )
     assert payload["c"]["baseline"] == [10.0, None, None]
 
 

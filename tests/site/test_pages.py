@@ -167,7 +167,7 @@ def test_the_last_digest_is_read_off_the_newest_file(lake):
 def test_an_alert_has_a_page_that_says_how_to_recompute_it(site):
     said = plain(site, "alerts/alert-btc-volume.html")
     assert "tapewatch explain alert-btc-volume" in said
-    assert "FROM ohlcv JOIN indicators" in said
+    assert "FROM ohlcv JOIN indicators USING" in said
     assert "41.2" in said
 
 
