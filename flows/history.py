@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import polars as pl
@@ -19,7 +20,7 @@ import polars as pl
 from flows.context import Context, span_of_sessions, store_sessions
 from pipelines import derive, landing
 from pipelines.ingest import Feed, Stores, ingest_requests
-from pipelines.market import CONTINUOUS, Interval, floor_minute, naive, utc
+from pipelines.market import BAR_SCHEMA, CONTINUOUS, Interval, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
@@ -215,7 +216,7 @@ def _chunks(
 def session_spans(
     found: pl.DataFrame, start: datetime, until: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Stretches of up to four sessions, each from just before the close of the session before it.
+    """Stretches of up to four sessions, each from just before the close of the session before it, none before `start`.
 
     The first bar of a Yahoo reply has no volume, so a reply must never begin with a session's first minute.
     """
@@ -224,23 +225,33 @@ def session_spans(
     for first in range(wanted, len(rows), SESSIONS_A_REQUEST):
         group = rows[first : first + SESSIONS_A_REQUEST]
         before = rows[first - 1][1] if first else group[0][0] - timedelta(days=1)
-        yield before - BEFORE_CLOSE, min(group[-1][1], until)
+        yield max(before - BEFORE_CLOSE, utc(start)), min(group[-1][1], until)
 
 
 def _load_chunk(
     feed: Feed, stores: Stores, market_now: datetime, chunk: list[BarRequest], brought: Brought
 ) -> None:
-    """One batch; under another id where a part of it failed, so that the next backfill asks again."""
+    """One batch of its own, and the chunk's id in the ledger once every part of it has come.
+
+    A chunk of which a part failed is asked for again by the next backfill; what it brought meanwhile is known then.
+    """
     symbol, since, until = chunk[0].symbol, chunk[0].since, chunk[-1].until
-    batch_id = landing.batch_id(feed.source.name, "backfill", since, f"{symbol}-{until:%Y%m%dT%H%M}")
-    if is_loaded(stores.con, batch_id):
+    name = feed.source.name
+    chunk_id = landing.batch_id(name, "backfill", since, f"{symbol}-{until:%Y%m%dT%H%M}")
+    if is_loaded(stores.con, chunk_id):
         brought.chunks += 1
         brought.chunks_known += 1
         return
-    result = ingest_requests(feed.source, stores, chunk, batch_id, "backfill", market_now, until)
+    result = ingest_requests(
+        feed.source, stores, chunk, f"{chunk_id}-{uuid4().hex[:8]}", "backfill", market_now, until
+    )
     for loaded in result.loads:
         brought.add(result.rows_in, loaded)
     brought.problems += sorted({failure.detail for failure in result.failures})
+    if result.state == "ok":
+        done = Batch(chunk_id, name, "backfill", stores.run_id, naive(datetime.now(UTC)))
+        nothing = pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=QUARANTINE_SCHEMA)
+        load_bars(stores.con, stores.location, done, *nothing, dict(stores.calendars))
 
 
 def _load_part(

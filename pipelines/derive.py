@@ -81,6 +81,7 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
     known = dict.fromkeys(calendars, FOREVER) | before | dict(clocks)
     build.stage_clocks(con, known, _closing(con, clocks, before, calendars, plan.intervals))
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
+    session_minutes = _session_minutes(con, calendars, plan)
     widths = build.plan_windows(con)
     windows, rows, anomalies, baselines = [], [], [], []
     for interval in (MINUTE, *(interval for interval in plan.intervals if interval.seconds in widths)):
@@ -96,7 +97,7 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
         tail = read_tail(con, interval, fronts, plan.params, calendars)
         new = tails.new_rows(con, str(interval), tail.bars, fronts)
         new, fresh = with_baseline(con, interval, new, with_history, plan.sessions, plan.min_sessions)
-        year = bars_per_year(calendars, interval, plan.session_minutes)
+        year = bars_per_year(calendars, interval, session_minutes)
         computed = indicators.advance(*tail, plan.params, year)
         judged = _judged(con, interval, tail.bars, new, computed)
         rows.append(judged)
@@ -110,6 +111,14 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
         anomalies=_concat(anomalies),
         baselines=_concat(baselines),
     )
+
+
+def _session_minutes(
+    con: duckdb.DuckDBPyConnection, calendars: Mapping[str, str], plan: Plan
+) -> dict[str, float]:
+    """Calendar -> length of its usual session; the stored sessions are asked for those the plan does not know."""
+    unknown = set(calendars.values()) - {CONTINUOUS, *plan.session_minutes}
+    return {**plan.session_minutes, **(build.usual_minutes(con, sorted(unknown)) if unknown else {})}
 
 
 def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: str, now: datetime) -> None:

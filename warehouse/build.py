@@ -213,5 +213,14 @@ def sessions_between(
     )
 
 
+def usual_minutes(con: duckdb.DuckDBPyConnection, calendars: Sequence[str]) -> dict[str, float]:
+    """Calendar -> minutes of its most frequent session; calendars without stored sessions are absent."""
+    rows = con.execute(
+        "SELECT calendar, mode(minutes)::DOUBLE FROM calc.sessions "
+        f"WHERE calendar IN {literals(calendars)} GROUP BY calendar"
+    )
+    return dict(rows.fetchall())
+
+
 def _given(value: object) -> str:
     return value if isinstance(value, Sql) else literal(value)

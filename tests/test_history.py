@@ -1,0 +1,128 @@
+"""History from venues and files: chunk by chunk, resumable, the same again changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows import history
+from pipelines.replica.server import Replica
+from pipelines.settings_sections import Windows
+from tests.lakes import Lake, new_lake
+from tests.test_ingest import NOW, assert_complete, held, run_minute, sources_at
+from warehouse.errors import TapewatchError
+
+SHARES = ("AAPL", "SPY")
+
+
+@pytest.fixture(scope="module")
+def replica() -> Iterator[Replica]:
+    with Replica(now=NOW, speed=0, seed=7) as running:
+        yield running
+
+
+@pytest.fixture
+def lake(replica: Replica, tmp_path: Path) -> Iterator[Lake]:
+    made = new_lake(
+        tmp_path, sources=sources_at(replica, ("BTCUSDT",), SHARES), windows=Windows(intervals=("5m", "1h"))
+    )
+    yield made
+    made.con.close()
+    replica.heal()
+
+
+@pytest.mark.capability("ING-16")
+def test_a_killed_backfill_goes_on_where_it_stopped(
+    lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(history, "CHUNK_REQUESTS", 1)
+    start = NOW.replace(second=0) - timedelta(days=2)
+
+    def killed(done: int, total: int, what: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        history.backfill(lake.con, lake.context, "run-1", start, NOW, "binance", progress=killed)
+    half = lake.one("SELECT count(*) FROM bars")
+    assert half > 0
+    again = history.backfill(lake.con, lake.context, "run-2", start, NOW, "binance")
+    assert (again.chunks_known, again.rows_loaded) == (2, 2 * 1440 - half)
+    assert_complete(lake, replica, "binance", ("BTCUSDT",))
+    whole = "SELECT count(*), min(minutes) FROM calc.windows WHERE interval = '1h' AND is_complete"
+    assert lake.rows(whole) == [(48, 60)]
+
+
+def test_shares_come_from_bell_to_bell_with_the_first_minutes_volume(lake: Lake, replica: Replica):
+    start = datetime(2026, 11, 13, tzinfo=UTC)
+    brought = history.backfill(lake.con, lake.context, "run-1", start, NOW, "yahoo")
+    assert (brought.problems, brought.rows_quarantined) == ([], 0)
+    assert_complete(lake, replica, "yahoo", SHARES)
+    assert len(held(lake, "yahoo", "SPY")) == 5 * 390 + 30
+    bells = lake.rows(
+        "SELECT DISTINCT minute(ts), volume > 0 FROM bars WHERE hour(ts) = 14 AND minute(ts) = 30"
+    )
+    assert bells == [(30, True)]
+
+
+def test_a_chunk_that_failed_is_asked_for_again(lake: Lake, replica: Replica):
+    start = NOW.replace(second=0) - timedelta(hours=3)
+    replica.fault("status", venue="binance", path="/api/v3/klines", status=503)
+    failed = history.backfill(lake.con, lake.context, "run-1", start, NOW, "binance")
+    assert failed.rows_loaded == 0
+    assert "503" in failed.problems[0]
+    replica.heal()
+    assert history.backfill(lake.con, lake.context, "run-2", start, NOW, "binance").rows_loaded == 180
+    assert_complete(lake, replica, "binance", ("BTCUSDT",))
+
+
+def test_history_behind_the_live_minute_joins_it_without_a_seam(lake: Lake, replica: Replica):
+    history.fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
+    run_minute(lake, replica)
+    history.backfill(
+        lake.con, lake.context, "run-2", NOW.replace(second=0) - timedelta(hours=6), NOW, "binance"
+    )
+    assert_complete(lake, replica, "binance", ("BTCUSDT",))
+    assert lake.one("SELECT max(revision) FROM bars") == 1
+    returns = lake.rows(
+        "SELECT count(*), count(ret_log) FROM calc.windows WHERE source = 'binance' AND interval = '5m'"
+    )
+    assert returns == [(72, 71)]
+
+
+def test_what_cannot_be_asked_for_is_said(lake: Lake):
+    with pytest.raises(TapewatchError, match="there are binance, yahoo"):
+        history.backfill(lake.con, lake.context, "run-1", NOW - timedelta(days=1), NOW, "binanse")
+    with pytest.raises(TapewatchError, match="nothing to backfill"):
+        history.backfill(lake.con, lake.context, "run-1", NOW + timedelta(days=1), None, "binance")
+
+
+@pytest.mark.capability("ING-13")
+def test_bars_of_another_width_are_kept_as_given(lake: Lake, tmp_path: Path):
+    stamps = [datetime(2024, 3, 1) + timedelta(minutes=15 * n) for n in range(4)]
+    frame = pl.DataFrame({"ts": stamps, "open": 1.0, "high": 3.0, "low": 0.5, "close": 2.0, "volume": 7.0})
+    frame.write_parquet(tmp_path / "quarters.parquet")
+    brought = history.import_file(
+        lake.con, lake.context, "run-1", tmp_path / "quarters.parquet", "mine", "ABC", "15m"
+    )
+    assert (brought.rows_good, brought.rows_loaded) == (4, 4)
+    found = lake.rows("SELECT interval, ts, close, volume FROM ohlcv WHERE source = 'mine' ORDER BY ts")
+    assert found == [("15m", ts, 2.0, 7.0) for ts in stamps]
+    assert lake.one("SELECT count(*) FROM bars WHERE source = 'mine'") == 0
+
+
+def test_trades_beside_bars_leave_the_venues_own_minutes_alone(lake: Lake, tmp_path: Path):
+    (tmp_path / "bars.csv").write_text("ts,open,high,low,close,volume\n2024-03-01T12:00:00Z,1,3,1,2,9\n")
+    (tmp_path / "trades.csv").write_text(
+        "ts,trade_id,price,qty,side\n2024-03-01T12:00:01Z,1,1.5,1,buy\n2024-03-01T12:01:01Z,2,1.6,2,sell\n"
+    )
+    for name, interval in (("bars.csv", "1m"), ("trades.csv", None)):
+        history.import_file(lake.con, lake.context, name, tmp_path / name, "mine", "ABC", interval)
+    found = lake.rows(
+        "SELECT minute(ts), close, volume, revision FROM bars WHERE source = 'mine' ORDER BY ts"
+    )
+    assert found == [(0, 2.0, 9.0, 1), (1, 1.6, 2.0, 1)]
