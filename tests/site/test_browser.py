@@ -56,7 +56,8 @@ def test_every_page_is_quiet_and_fits_its_window(look, site, width):
         assert page.faults == [], path
 
 
-@pytest.mark.capability("UI-01", "UI-03")
+@pytest.mark.capability("UI-01")
+@pytest.mark.capability("UI-03")
 def test_candles_are_drawn_and_can_be_read_zoomed_and_panned(look, site):
     page = drawn(look(site, SYMBOL))
     assert max(page.evaluate(INKED)) > 12
