@@ -22,6 +22,7 @@ def played(rule, frame, now=None, previous=()):
     return step(previous, judge([rule], now, series=frame, open_alerts=open_labels(previous)), [rule], now)
 
 
+@pytest.mark.capability("OPS-07")
 @pytest.mark.capability("ALR-02")
 def test_it_fires_once_and_resolves_below_the_lower_threshold(live):
     rule = Rule("z", "abs(zscore_20) > 2")

@@ -18,6 +18,7 @@ GOOD = "2024-03-01T12:00Z,1,2,1,2,5\n2024-03-01T12:01Z,2,3,2,3,5\n"
 BAD = "2024-03-01T12:02Z,abc,3,2,3,5\n2024-03-01T12:03Z,2,1,2,3,5\n"
 
 
+@pytest.mark.capability("API-16")
 @pytest.mark.capability("ING-13")
 def test_a_bad_row_is_quarantined_with_its_line_and_good_rows_are_loaded_once(
     bare: Path, tapewatch: Command
