@@ -44,7 +44,12 @@ def symbol_stats(
     )
     tests = pl.DataFrame(
         [_unit_root(logs, lags, alpha) for logs in rows["logs"]],
-        schema=["adf_stat", "adf_p", "is_mean_reverting", "reason"],
+        schema={
+            "adf_stat": pl.Float64,
+            "adf_p": pl.Float64,
+            "is_mean_reverting": pl.Boolean,
+            "reason": pl.String,
+        },
         orient="row",
     )
     keyed = rows.hstack(tests).with_columns(interval=pl.lit(interval), lookback=pl.lit(lookback))

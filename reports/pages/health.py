@@ -32,14 +32,18 @@ def feed_rows(snap: Snapshot, checks: list[dict[str, Any]]) -> list[dict[str, An
     return [_feed(snap, feed, states.get(feed.source), gaps.get(feed.source, [])) for feed in snap.feeds]
 
 
+WELL = ("", "ok", "idle")
+"""What a source's last fetch says when nothing is wrong; `idle` is a market that is shut."""
+
+
 def _feed(snap: Snapshot, feed: Feed, state: dict[str, Any] | None, gaps: list[str]) -> dict[str, Any]:
     waiting = sum(s in ("open", "healing") for s in gaps)
     late = not feed.closed and feed.worst_lag_s is not None and feed.worst_lag_s > snap.options.limits.stale_s
     told = str(state["state"]) if state else ""
     if late:
         tone, word = "critical", "stale"
-    elif waiting or told not in ("", "ok", "fresh", "closed", "live"):
-        tone, word = "high", told if told not in ("", "ok", "fresh", "closed", "live") else "gap open"
+    elif waiting or told not in WELL:
+        tone, word = "high", "gap open" if told in WELL else told
     elif feed.closed:
         tone, word = "info", "closed"
     else:
