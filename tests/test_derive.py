@@ -103,6 +103,14 @@ def test_every_closed_window_is_there_once_and_made_of_its_bars(lake: Lake) -> N
     assert lake.rows(doubled) == [(0,)]
 
 
+def test_a_clock_that_goes_on_without_bars_closes_what_is_due_and_touches_nothing_else(lake: Lake) -> None:
+    before = lake.rows("SELECT count(*) FROM calc.indicators WHERE interval = '1m'")
+    found = lake.derive({"binance": at(HISTORY + LIVE + 60)})
+    assert set(found.windows["symbol"]) == {"WHOLE", "HOLED", "SPARSE"}
+    assert lake.rows("SELECT count(*) FROM calc.indicators WHERE interval = '1m'") == before
+    assert lake.derive({"binance": at(HISTORY + LIVE + 61)}).windows.is_empty()
+
+
 def test_the_tail_of_a_holed_series_is_found_further_back(lake: Lake) -> None:
     fronts = lake.frame(
         "SELECT source, symbol, max(ts) AS first_new, 1 AS rows FROM core.bars GROUP BY source, symbol ORDER BY symbol"

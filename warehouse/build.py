@@ -30,9 +30,9 @@ def render(model: str, **values: object) -> str:
     return re.sub(r"\$([a-z_]+)", lambda match: _given(values[match[1]]), _text(model))
 
 
-def anchored_bars(since: datetime, until: datetime, only: str = "true") -> Sql:
+def anchored_bars(since: datetime, until: datetime, only: str = "true", table: str = "core.bars") -> Sql:
     """The SELECT of the one-minute bars in [since, until) with their sessions; `only` is a condition on `bars`."""
-    return Sql(render("anchored_bars", since=since, until=until, only=Sql(only)))
+    return Sql(render("anchored_bars", since=since, until=until, only=Sql(only), table=Sql(table)))
 
 
 def pending_batches(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -55,13 +55,31 @@ def calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def touch(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> int:
-    """Temporary table `touched`: the anchored bars that these batches brought; returns how many."""
+    """Temporary table `touched`: the anchored bars that these batches brought; returns how many.
+
+    They are at hand in `brought` where this connection loaded them all: a bar of a pending batch can only have
+    been changed since by another pending one. Otherwise the lake is asked.
+    """
     since, until = batches["from_ts"].min(), batches["to_ts"].max()
     if not isinstance(since, datetime) or not isinstance(until, datetime):
         since = until = datetime(1970, 1, 1)
     only = f"bars.batch_id IN {literals(batches['batch_id'])}"
-    rows = anchored_bars(since, until + timedelta(minutes=1), only)
-    return int(con.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {rows}").fetchall()[0][0])
+    wanted, table = set(batches.filter(pl.col("from_ts").is_not_null())["batch_id"]), "core.bars"
+    if wanted and wanted <= _at_hand(con):
+        table = "(FROM brought QUALIFY row_number() OVER (PARTITION BY source, symbol, ts ORDER BY revision DESC) = 1)"
+    rows = anchored_bars(since, until + timedelta(minutes=1), only, table)
+    touched = con.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {rows}").fetchall()[0][0]
+    con.execute("DROP TABLE IF EXISTS temp.brought")
+    return int(touched)
+
+
+def _at_hand(con: duckdb.DuckDBPyConnection) -> set[str]:
+    try:
+        return {
+            batch_id for (batch_id,) in con.execute("SELECT DISTINCT batch_id FROM temp.brought").fetchall()
+        }
+    except duckdb.CatalogException:
+        return set()
 
 
 def stage_clocks(con: duckdb.DuckDBPyConnection, clocks: dict[str, datetime], closing: pl.DataFrame) -> None:
@@ -98,7 +116,8 @@ def closed_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) 
     con.execute(f"INSERT INTO todo SELECT * FROM ({after}) ANTI JOIN todo USING (source, symbol, ts)")
     until = max(until, scalar(con, "SELECT max(end_ts) FROM todo"))
     lookback = timedelta(seconds=seconds) + timedelta(days=reach_days)
-    rows = anchored_bars(since - lookback, until)
+    sources = [name for (name,) in con.execute("SELECT DISTINCT source FROM todo").fetchall()]
+    rows = anchored_bars(since - lookback, until, f"bars.source IN {literals(sources)}")
     con.execute(
         "CREATE OR REPLACE TEMP TABLE anchored AS "
         f"SELECT * FROM ({rows}) SEMI JOIN (SELECT DISTINCT source, symbol FROM todo) USING (source, symbol)"
@@ -129,14 +148,14 @@ def replace_rows(
 
 
 def baseline_candidates(
-    con: duckdb.DuckDBPyConnection, interval: str, since: datetime, until: datetime
+    con: duckdb.DuckDBPyConnection, interval: str, since: datetime, until: datetime, sources: Sequence[str]
 ) -> None:
-    """Temporary table `candidates`: complete bars of one interval in [since, until) with session and bucket.
+    """Temporary table `candidates`: complete bars of the sources in [since, until), one interval, with session and bucket.
 
     Of another interval than 1m the temporary table `new_windows` counts too, in place of what is stored.
     """
     if interval == "1m":
-        rows = anchored_bars(since, until)
+        rows = anchored_bars(since, until, f"bars.source IN {literals(sources)}")
         con.execute(
             "CREATE OR REPLACE TEMP TABLE candidates AS SELECT source, symbol, '1m' AS interval, ts, volume, "
             f"anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM ({rows})"
@@ -158,6 +177,7 @@ def baseline_candidates(
                     SELECT source, symbol, interval, ts, volume, is_complete FROM new_windows
                 ) AS windows JOIN core.series AS series USING (source, symbol)
                 WHERE windows.is_complete AND windows.ts >= {literal(since)} AND windows.ts < {literal(until)}
+                  AND windows.source IN {literals(sources)}
             ) AS v
             ASOF LEFT JOIN calc.sessions AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
         ) AS w"""

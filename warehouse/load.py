@@ -17,6 +17,8 @@ from warehouse.connect import Location, snapshot, transaction, writer
 from warehouse.stage import frame, literal, literals, scalar, stage
 
 VALUES = ("open", "high", "low", "close", "volume", "turnover", "trades")
+AT_HAND = 20_000
+"""Rows of a batch up to which its bars stay at hand until they are derived."""
 QUARANTINE_COLUMNS = "id, source, symbol, ts, reason, detail, payload, file, line, run_id, batch_id, seen_at"
 
 
@@ -77,6 +79,7 @@ def load_bars(
             if new_series:
                 con.execute("INSERT INTO core.series FROM new_series")
             _record(con, batch, loaded)
+        _keep_at_hand(con, batch, loaded)
     return loaded
 
 
@@ -233,6 +236,19 @@ def _revise_bars(
         DELETE FROM core.bars AS t USING changed_bars AS s
         WHERE t.source = s.source AND t.symbol = s.symbol AND t.ts = s.ts AND {_between(bounds, "t.ts")}""")
     _insert_bars(con, "changed_bars", "revision", batch)
+
+
+def _keep_at_hand(con: duckdb.DuckDBPyConnection, batch: Batch, loaded: Loaded) -> None:
+    """Temporary table `brought`: the rows of small batches, so that `build.touch` need not look for them in the lake."""
+    if loaded.rows_new + loaded.rows_revised > AT_HAND:
+        return
+    columns = "source, symbol, ts, open, high, low, close, volume, turnover, trades"
+    rows = (
+        f"SELECT {columns}, {literal(batch.kind)} AS origin, {literal(batch.batch_id)} AS batch_id, revision "
+        f"FROM (SELECT {columns}, 1 AS revision FROM fresh_bars UNION ALL SELECT {columns}, revision FROM changed_bars)"
+    )
+    con.execute(f"CREATE TEMP TABLE IF NOT EXISTS brought AS {rows} LIMIT 0")
+    con.execute(f"INSERT INTO brought {rows}")
 
 
 def _insert_quarantine(con: duckdb.DuckDBPyConnection, rows: int) -> None:
