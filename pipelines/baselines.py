@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 import duckdb
@@ -9,7 +10,6 @@ import polars as pl
 
 from pipelines.market import Interval
 from warehouse import build
-from warehouse.stage import literals
 
 VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad")
 _TABLE = ["source", "symbol", "session", "bucket", *VALUES, "log_sessions"]
@@ -45,7 +45,7 @@ def with_baseline(
         first, last = older["session"].min(), older["session"].max()
         assert isinstance(first, date)
         assert isinstance(last, date)
-        _stage_candidates(con, interval, first, last, sessions)
+        _stage_candidates(con, interval, first, last, sessions, older["source"].unique().to_list())
         parts.append(build.baseline_history(con, older.select(*_KEY, "interval"), sessions))
     columns = (*_KEY, *VALUES, "log_sessions")
     known = pl.concat([part.select(columns) for part in parts]).filter(pl.col("sessions") >= min_sessions)
@@ -86,15 +86,19 @@ def _fresh(
     frames = []
     for session in sorted(due["in_force"].unique().to_list()):
         sources = due.filter(pl.col("in_force") == session)["source"].to_list()
-        _stage_candidates(con, interval, session, session + timedelta(days=1), sessions)
-        con.execute(f"DELETE FROM candidates WHERE source NOT IN {literals(sources)}")
+        _stage_candidates(con, interval, session, session + timedelta(days=1), sessions, sources)
         frames.append(build.baseline_rows(con, session, sessions))
     return pl.concat(frames) if frames else pl.DataFrame()
 
 
 def _stage_candidates(
-    con: duckdb.DuckDBPyConnection, interval: Interval, first: date, last: date, sessions: int
+    con: duckdb.DuckDBPyConnection,
+    interval: Interval,
+    first: date,
+    last: date,
+    sessions: int,
+    sources: Sequence[str],
 ) -> None:
     reach_back = timedelta(days=round(sessions * 1.6) + 5)
     since = datetime.combine(first, datetime.min.time()) - reach_back
-    build.baseline_candidates(con, str(interval), since, datetime.combine(last, datetime.max.time()))
+    build.baseline_candidates(con, str(interval), since, datetime.combine(last, datetime.max.time()), sources)

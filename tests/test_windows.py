@@ -134,13 +134,11 @@ def test_every_window_is_what_a_pencil_makes_of_the_same_bars(
     tapes = {symbol: tape(DAYS[calendar], seed + n, keep) for n, symbol in enumerate(("AAA", "BBB"))}
     lake.load(pl.concat(bars_of(rows, source, symbol) for symbol, rows in tapes.items()))
     lake.derive({source: CLOSED})
+    shown = lake.frame(f"SELECT * FROM ohlcv WHERE source = '{source}'")
     for symbol, columns in tapes.items():
         rows = pl.DataFrame(columns).to_dicts()
         for interval, seconds in INTERVALS.items():
-            found = lake.frame(
-                f"SELECT * FROM ohlcv WHERE source = '{source}' AND symbol = '{symbol}' "
-                f"AND interval = '{interval}'"
-            )
+            found = shown.filter(pl.col("symbol") == symbol, pl.col("interval") == interval)
             assert_same(found, windows_of(rows, seconds, spans_of(calendar, columns["ts"])))
 
 
