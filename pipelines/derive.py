@@ -75,14 +75,14 @@ def derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan:
 
 def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan) -> Derived:
     batches = build.pending_batches(con)
+    calendars = build.stage_calendars(con)
     build.touch(con, batches)
-    calendars = build.calendars(con)
     before = build.progress(con)
     known = dict.fromkeys(calendars, FOREVER) | before | dict(clocks)
     build.stage_clocks(con, known, _closing(con, clocks, before, calendars, plan.intervals))
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
     session_minutes = _session_minutes(con, calendars, plan)
-    widths = build.plan_windows(con)
+    widths = build.plan_windows(con, [interval.seconds for interval in plan.intervals])
     windows, rows, anomalies, baselines = [], [], [], []
     for interval in (MINUTE, *(interval for interval in plan.intervals if interval.seconds in widths)):
         if interval == MINUTE:

@@ -54,6 +54,24 @@ def calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(con.execute("SELECT source, any_value(calendar) FROM core.series GROUP BY source").fetchall())
 
 
+def stage_calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Temporary tables `series_now` (source, symbol, calendar) and `sessions_now`; source -> calendar.
+
+    The models read these copies: each mention of a table of the lake costs a query of its catalog, 5-10 ms.
+    """
+    con.execute("CREATE OR REPLACE TEMP TABLE series_now AS SELECT source, symbol, calendar FROM core.series")
+    found = con.execute("SELECT source, any_value(calendar) FROM series_now GROUP BY source").fetchall()
+    bound = [calendar for _, calendar in found if calendar != "24/7"]
+    if bound:
+        sessions = f"calc.sessions WHERE calendar IN {literals(bound)}"
+    else:
+        sessions = "(SELECT NULL::VARCHAR AS calendar, NULL::TIMESTAMP AS open_ts, NULL::TIMESTAMP AS close_ts) LIMIT 0"
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE sessions_now AS SELECT calendar, open_ts, close_ts FROM {sessions}"
+    )
+    return dict(found)
+
+
 def touch(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> int:
     """Temporary table `touched`: the anchored bars that these batches brought; returns how many.
 
@@ -92,9 +110,13 @@ def stage_clocks(con: duckdb.DuckDBPyConnection, clocks: dict[str, datetime], cl
     stage(con, "closing", closing)
 
 
-def plan_windows(con: duckdb.DuckDBPyConnection) -> set[int]:
-    """Temporary table `planned`: the closed windows that `touched` and `closing` call for; returns their widths in s."""
-    con.execute(f"CREATE OR REPLACE TEMP TABLE planned AS {render('todo')}")
+def plan_windows(con: duckdb.DuckDBPyConnection, widths: Sequence[int]) -> set[int]:
+    """Temporary table `planned`: the closed windows that `touched` and `closing` call for; returns their widths.
+
+    widths: in seconds, those of the configured intervals.
+    """
+    listed = Sql(", ".join(f"({width})" for width in widths) or "(NULL)")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE planned AS {render('todo', widths=listed)}")
     return {seconds for (seconds,) in con.execute("SELECT DISTINCT seconds FROM planned").fetchall()}
 
 
@@ -175,11 +197,11 @@ def baseline_candidates(
                     WHERE interval = {literal(interval)}
                     UNION ALL
                     SELECT source, symbol, interval, ts, volume, is_complete FROM new_windows
-                ) AS windows JOIN core.series AS series USING (source, symbol)
+                ) AS windows JOIN series_now AS series USING (source, symbol)
                 WHERE windows.is_complete AND windows.ts >= {literal(since)} AND windows.ts < {literal(until)}
                   AND windows.source IN {literals(sources)}
             ) AS v
-            ASOF LEFT JOIN calc.sessions AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
+            ASOF LEFT JOIN sessions_now AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
         ) AS w"""
     )
 

@@ -26,6 +26,7 @@ def run_resample_5m(size: Size) -> Measured:
     _, con = lake.built(size.folder / "resample", tape, minutes, with_derived=False)
     bars = _pandas(tape, minutes)
     con.execute(_TODO.format(source=SOURCE, start=START, until=START + timedelta(minutes=minutes)))
+    build.stage_calendars(con)
     ours, rows = seconds(lambda: _windows(con, minutes), 2 if size.quick else 3)
     theirs, resampled = seconds(
         lambda: bars.groupby("symbol").resample("5min", on="ts").agg(OHLCV).reset_index(),

@@ -5,7 +5,7 @@ SELECT b.source, b.symbol, b.ts, b.open, b.high, b.low, b.close, b.volume, b.tur
        CASE WHEN b.ts < s.close_ts THEN s.close_ts ELSE date_trunc('day', b.ts) + INTERVAL 1 DAY END AS closes
 FROM (
     SELECT bars.*, series.calendar
-    FROM $table AS bars JOIN core.series AS series USING (source, symbol)
+    FROM $table AS bars JOIN series_now AS series USING (source, symbol)
     WHERE bars.ts >= $since AND bars.ts < $until AND $only
 ) AS b
-ASOF LEFT JOIN calc.sessions AS s ON b.calendar = s.calendar AND b.ts >= s.open_ts
+ASOF LEFT JOIN sessions_now AS s ON b.calendar = s.calendar AND b.ts >= s.open_ts

@@ -11,8 +11,8 @@ WITH both_kinds AS (
 ),
 placed AS (
     SELECT v.* EXCLUDE (calendar), CASE WHEN v.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', v.ts) END AS anchor
-    FROM (SELECT b.*, series.calendar FROM both_kinds AS b JOIN core.series AS series USING (source, symbol)) AS v
-    ASOF LEFT JOIN calc.sessions AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
+    FROM (SELECT b.*, series.calendar FROM both_kinds AS b JOIN series_now AS series USING (source, symbol)) AS v
+    ASOF LEFT JOIN sessions_now AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
 )
 SELECT p.source, p.symbol, interval, p.ts, open, high, low, close, volume, turnover, trades,
        minutes, minutes_expected, is_complete,
