@@ -78,7 +78,9 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
     calendars = build.stage_calendars(con)
     build.touch(con, batches)
     before = build.progress(con)
-    known = dict.fromkeys(calendars, FOREVER) | before | dict(clocks)
+    # A minute that comes late finds the clock where a backfill has left it.
+    reached = {source: max(until, before.get(source, until)) for source, until in clocks.items()}
+    known = dict.fromkeys(calendars, FOREVER) | before | reached
     build.stage_clocks(con, known, _closing(con, clocks, before, calendars, plan.intervals))
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
     session_minutes = _session_minutes(con, calendars, plan)

@@ -80,6 +80,7 @@ def new_lake(folder: Path, **changes: Any) -> Lake:
         )
     catalog.close()
     con = connect(context.location)
+    con.execute("SET threads = 1")  # a test's rows are few, and its threads wait for each other only
     prepare(con, context)
     return Lake(context, con)
 

@@ -366,6 +366,18 @@ def test_an_open_window_is_shown_partial_and_closed_afterwards(lake: Lake):
     assert lake.rows(stored) == [(SUNDAY, 5), (minutes[5], 3)]
 
 
+def test_a_run_that_comes_late_reopens_no_window(lake: Lake):
+    source = fresh_source(lake, "24/7")
+    whole = bars_of({"ts": [SUNDAY + MINUTE * n for n in range(4)], "close": [1.0, 2.0, 3.0, 4.0]}, source)
+    lake.load(whole[:3], "backfill")
+    for until in (4, 5):
+        lake.derive({source: SUNDAY + MINUTE * until})
+    lake.load(whole[3:])
+    lake.derive({source: SUNDAY + MINUTE * 4})
+    found = f"SELECT minutes, close, is_complete FROM ohlcv WHERE source = '{source}' AND interval = '5m'"
+    assert lake.rows(found) == [(4, 4.0, False)]
+
+
 def test_a_return_joins_neighbouring_minutes_only_in_the_view_as_in_the_indicators(lake: Lake):
     source = fresh_source(lake, "24/7")
     minutes = [SUNDAY, SUNDAY + MINUTE, SUNDAY + 3 * MINUTE]
