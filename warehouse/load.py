@@ -181,8 +181,8 @@ def _split_bars(
         con,
         "known_bars",
         f"""
-        SELECT t.* FROM core.bars AS t SEMI JOIN stage_bars AS s USING (source, symbol, ts)
-        WHERE {_between(bounds, "t.ts")}""",
+        SELECT source, symbol, ts, revision, {", ".join(VALUES)}
+        FROM core.bars SEMI JOIN stage_bars USING (source, symbol, ts) WHERE {_between(bounds)}""",
     )
     fresh = _create(
         con,
@@ -231,7 +231,8 @@ def _revise_bars(
 ) -> None:
     con.execute(f"""
         INSERT INTO core.bar_revisions
-        SELECT known_bars.*, {literal(batch.known_at)} FROM known_bars SEMI JOIN changed_bars USING (source, symbol, ts)""")
+        SELECT t.*, {literal(batch.known_at)} FROM core.bars AS t SEMI JOIN changed_bars USING (source, symbol, ts)
+        WHERE {_between(bounds, "t.ts")}""")
     con.execute(f"""
         DELETE FROM core.bars AS t USING changed_bars AS s
         WHERE t.source = s.source AND t.symbol = s.symbol AND t.ts = s.ts AND {_between(bounds, "t.ts")}""")

@@ -1,4 +1,7 @@
-"""A warehouse with millions of bars and everything derived from them, built in bulk for the benchmarks."""
+"""A warehouse with millions of bars and everything derived from them, built in bulk for the benchmarks.
+
+Rows lie in the order of time, as days of live minutes leave them.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ def _bars(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, first: i
         con.execute(
             "INSERT INTO core.bars SELECT source, symbol, ts, open, high, low, close, volume, "
             f"turnover / nullif(volume, 0), turnover, trades, venue, 1, TIMESTAMP '{now}', 'bench', 'backfill', "
-            f"'{batch}' FROM some_bars ORDER BY source, symbol, ts"
+            f"'{batch}' FROM some_bars ORDER BY ts, source, symbol"
         )
         con.execute(f"INSERT INTO core.ledger VALUES {literals(row)}")
         con.execute(f"INSERT INTO core.derived VALUES {literals((batch, 'bench', now))}")
@@ -77,7 +80,7 @@ def _derived(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, minut
         windows = tape.windows(interval.minutes, minutes)
         bars = _framed(tape, windows, interval)
         if interval.minutes > 1:
-            _insert(con, context, "calc.windows", bars)
+            _insert(con, context, "calc.windows", bars.sort("ts"))
         year = bars_per_year({SOURCE: CONTINUOUS}, interval, context.plan.session_minutes)
         rows = indicators.full(bars, context.plan.params, year).filter(
             pl.col("ts") >= until - timedelta(days=2)
@@ -86,7 +89,7 @@ def _derived(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, minut
             con,
             context,
             "calc.indicators",
-            rows.with_columns(interval=pl.lit(str(interval)), run_id=pl.lit("bench")),
+            rows.sort("ts").with_columns(interval=pl.lit(str(interval)), run_id=pl.lit("bench")),
         )
         if minutes > DAY:
             _insert(
