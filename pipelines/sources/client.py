@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 import httpx
 
@@ -52,7 +53,7 @@ class VenueClient:
         if state == "open":
             return FetchResult([], [self._not_asked(call, breaker) for call in calls])
         round_ = _Round(self, calls, self.options.total_s if total_s is None else total_s)
-        asyncio.run(round_.run(probe_first=state == "half-open"))
+        _complete(round_.run(probe_first=state == "half-open"))
         self._remember(breaker, round_)
         return round_.result()
 
@@ -79,6 +80,17 @@ class VenueClient:
         wait = breaker.wait_s(self.clock())
         detail = f"{self.venue.name} {call.symbol}: not asked for another {wait:.0f} s: {breaker.reason}"
         return Failure(call.symbol, "circuit_open", detail, wait)
+
+
+def _complete(work: Coroutine[Any, Any, None]) -> None:
+    """Runs the coroutine to its end, in a thread of its own where this one has a loop already (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        aside.submit(asyncio.run, work).result()
 
 
 class _Round:

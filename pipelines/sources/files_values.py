@@ -9,9 +9,9 @@ import polars as pl
 from pipelines.market import naive
 
 US = pl.Datetime("us")
-EPOCH_FLOOR = datetime(2000, 1, 1)  # noqa: DTZ001 - naive UTC, as in every frame
+EPOCH_FLOOR = datetime(2000, 1, 1)
 """Earlier epoch numbers are wrong units, not history; written dates may be older."""
-WRITTEN_FLOOR = datetime(1900, 1, 1)  # noqa: DTZ001
+WRITTEN_FLOOR = datetime(1900, 1, 1)
 _ISO = (
     r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
     r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(?:Z|z|UTC|GMT|([+-]\d{2}):?(\d{2})?)?$"
@@ -115,7 +115,7 @@ def _judged(given: pl.Series, ts: pl.Series, is_epoch: pl.Series, now: datetime)
     frame = pl.DataFrame({"given": given, "ts": ts.cast(US), "is_epoch": is_epoch})
     epoch = pl.col("is_epoch")
     floor = pl.when(epoch).then(pl.lit(EPOCH_FLOOR)).otherwise(pl.lit(WRITTEN_FLOOR))
-    is_zero = pl.col("ts") == datetime(1970, 1, 1)  # noqa: DTZ001
+    is_zero = pl.col("ts") == datetime(1970, 1, 1)
     reads = pl.format("{} reads as {}Z", "given", pl.col("ts").dt.to_string("%Y-%m-%dT%H:%M:%S"))
     digits = pl.col("given").str.extract(r"^-?(\d+)", 1).str.len_chars()
     guess = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,13 @@ def test_a_reply_is_what_was_received_and_when():
     assert reply.server_time == datetime(2026, 11, 21, 2, 41, 7, tzinfo=UTC)
     assert reply.latency_ms > 0
     assert str(network.requests[0].url) == "http://one.test/x?symbol=BTCUSDT"
+
+
+def test_a_notebook_with_its_own_event_loop_can_ask_too():
+    async def cell() -> int:
+        return len(asking(Network(always())).get_all(calls(3)).replies)
+
+    assert asyncio.run(cell()) == 3
 
 
 def test_replies_come_in_the_order_of_the_calls():
