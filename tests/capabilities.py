@@ -60,7 +60,11 @@ def _is_pytestmark(node: ast.AST) -> bool:
 def _ids(node: ast.AST) -> Iterator[str]:
     """The constants of every `pytest.mark.capability(...)` call below `node`."""
     for call in ast.walk(node):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "capability":
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr == "capability"
+        ):
             yield from (str(arg.value) for arg in call.args if isinstance(arg, ast.Constant))
 
 
