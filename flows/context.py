@@ -44,6 +44,11 @@ class Context:
         return any(_is_loopback(source.base_url) for source in self.settings.sources)
 
     @property
+    def kept_tails(self) -> Path:
+        """Where a run leaves the newest bars for the next one; may be deleted at any time."""
+        return self.settings.data_dir / "tails"
+
+    @property
     def calendars(self) -> dict[str, str]:
         return {source.name: source.calendar for source in self.settings.sources}
 

@@ -106,13 +106,14 @@ def derive_and_alert(run: Run) -> Derivation:
     clocks = {one.source: naive(one.until) for one in run.ingested if one.until is not None}
     now = datetime.now(UTC)
     with writer(context.location):
-        found = derive.derive(con, clocks, context.plan)
+        found = derive.derive(con, clocks, context.plan, context.kept_tails)
         derive.stage_rows(con, found, context.plan, run.run_id, naive(now))
         spoken = alerting.judge(con, context, found, feed_health(run), run.market_now, now, run.run_id)
         with transaction(con, context.location):
             derive.write(con, found, context.plan, run.run_id, naive(now))
             _write_states(con, run, now)
             alerting.write(con, spoken, now, run.run_id)
+        derive.remember(con, found, context.plan, run.run_id, naive(now), context.kept_tails)
     run.lag_s = (datetime.now(UTC) - run.scheduled).total_seconds()
     run.took_ms["derive"] = [(time.perf_counter() - started) * 1000]
     by_severity = found.anomalies.group_by("severity").len().rows() if found.anomalies.width else []

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import polars as pl
 
+from pipelines import kept_tails
 from pipelines.analytics import detectors, indicators
 from pipelines.analytics.baseline import judge
 from pipelines.analytics.params import IndicatorParams
 from pipelines.baselines import with_baseline
 from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, closing_windows
+from pipelines.kept_tails import Kept
 from pipelines.market import CONTINUOUS, Interval
-from pipelines.tails import read_tail
+from pipelines.tails import keep, read_tail
 from warehouse import build, tails
 from warehouse.build import KEY
 from warehouse.connect import snapshot
@@ -62,18 +65,56 @@ class Derived:
     rows: pl.DataFrame
     anomalies: pl.DataFrame
     baselines: pl.DataFrame
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    """Interval -> tails for the next run, of those whose bars have grown."""
+    found: Found | None = None
 
 
-def derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan) -> Derived:
+@dataclass(frozen=True)
+class Found:
+    """The state of the lake that a run began with: batches derived and their hash, and the clocks."""
+
+    derived: tuple[int, int]
+    progress: Mapping[str, datetime]
+
+
+def derive(
+    con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan, kept: Path | None = None
+) -> Derived:
     """Windows, indicators, baselines and anomalies of all pending batches; call it holding the writer's lock.
 
-    clocks: polled source -> market time (naive UTC) up to which its minutes are over.
+    clocks: polled source -> market time (naive UTC) up to which its minutes are over. kept: folder in which
+    `remember` keeps the tails from run to run; they are used only where they are of exactly this state of the lake.
     """
     with snapshot(con):
-        return _derive(con, clocks, plan)
+        return _derive(con, clocks, plan, kept)
 
 
-def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan) -> Derived:
+def remember(
+    con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: str, now: datetime, kept: Path
+) -> None:
+    """Keeps the tails for the next run; after the transaction that wrote them, still holding the writer's lock."""
+    if derived.found is None:
+        return
+    count, mark = derived.found.derived
+    mark ^= build.hash_of(con, derived.batches, run_id, now)
+    progress = _later(derived.found.progress, derived.clocks)
+    name = kept_tails.name_of((count + len(derived.batches), mark), progress, plan.params.digest)
+    before = kept_tails.name_of(derived.found.derived, derived.found.progress, plan.params.digest)
+    if name:
+        kept_tails.save(kept, before, name, derived.kept, [str(i) for i in (MINUTE, *plan.intervals)])
+
+
+def _later(one: Mapping[str, datetime], other: Mapping[str, datetime]) -> dict[str, datetime]:
+    return {
+        source: max(at for at in (one.get(source), other.get(source)) if at)
+        for source in one.keys() | other.keys()
+    }
+
+
+def _derive(
+    con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan, kept: Path | None
+) -> Derived:
     batches = build.pending_batches(con)
     calendars = build.stage_calendars(con)
     build.touch(con, batches)
@@ -85,7 +126,9 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
     session_minutes = _session_minutes(con, calendars, plan)
     widths = build.plan_windows(con, [interval.seconds for interval in plan.intervals])
-    windows, rows, anomalies, baselines = [], [], [], []
+    found = Found((batches["derived"][0], batches["mark"][0]), before) if batches.height else None
+    name = kept_tails.name_of(found.derived, before, plan.params.digest) if kept and found else None
+    windows, rows, anomalies, baselines, grown = [], [], [], [], {}
     for interval in (MINUTE, *(interval for interval in plan.intervals if interval.seconds in widths)):
         if interval == MINUTE:
             fronts = build.fronts_1m(con)
@@ -96,11 +139,14 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
         if fronts.is_empty():
             continue
         tails.stage_fronts(con, fronts)
-        tail = read_tail(con, interval, fronts, plan.params, calendars)
+        old = kept_tails.load(kept, str(interval), name) if kept and name else None
+        tail = read_tail(con, interval, fronts, plan.params, calendars, old)
         new = tails.new_rows(con, str(interval), tail.bars, fronts)
         new, fresh = with_baseline(con, interval, new, with_history, plan.sessions, plan.min_sessions)
         year = bars_per_year(calendars, interval, session_minutes)
         computed = indicators.advance(*tail, plan.params, year)
+        if kept and name:
+            grown[str(interval)] = keep(tail, computed, old, plan.params)
         judged = _judged(con, interval, tail.bars, new, computed)
         rows.append(judged)
         anomalies.append(_detect(judged, interval, plan))
@@ -112,6 +158,8 @@ def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan
         rows=_concat(rows),
         anomalies=_concat(anomalies),
         baselines=_concat(baselines),
+        kept=grown,
+        found=found,
     )
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines import tails
+from pipelines import derive, kept_tails, tails
 from pipelines.analytics import indicators
 from pipelines.analytics.params import columns
 from pipelines.calendars import bars_per_year
 from pipelines.market import CONTINUOUS, Interval
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, bars_of, new_lake
+from warehouse.connect import transaction, writer
 from warehouse.tails import stage_fronts
 
 START = datetime(2026, 3, 9, 20)
@@ -37,7 +38,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     }
     seen = {name: pl.DataFrame(frame).filter(pl.Series(kept[name])) for name, frame in market.items()}
     load(made, {name: frame.filter(pl.col("ts") < at(HISTORY)) for name, frame in seen.items()}, "backfill")
-    made.derive({"binance": at(HISTORY)})
+    derive_keeping(made, at(HISTORY))
     for minute in range(HISTORY, HISTORY + LIVE):
         span = (pl.col("ts") >= at(minute - 4)) & (pl.col("ts") <= at(minute))
         brought = {name: frame.filter(span) for name, frame in seen.items()}
@@ -49,9 +50,24 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
             )  # a correction of the venue
             brought["WHOLE"] = seen["WHOLE"].filter(span)
         load(made, brought, "rest")
-        made.derive({"binance": at(minute + 1)})
+        derive_keeping(made, at(minute + 1))
     yield made
     made.con.close()
+
+
+def derive_keeping(lake: Lake, until: datetime) -> list[str]:
+    """As the minute does it, with the tails kept from run to run; the intervals that needed no old bar of the lake."""
+    con, plan, location, folder = lake.con, lake.context.plan, lake.context.location, lake.context.kept_tails
+    run = f"run-{until:%H%M}"
+    with writer(location):
+        before = {path.name for path in folder.glob("*.bars")}
+        found = derive.derive(con, {"binance": until}, plan, folder)
+        derive.stage_rows(con, found, plan, run, until)
+        with transaction(con, location):
+            derive.write(con, found, plan, run, until)
+        derive.remember(con, found, plan, run, until, folder)
+    named = found.found and kept_tails.name_of(found.found.derived, found.found.progress, plan.params.digest)
+    return [name.split("-")[0] for name in before if named and named in name]
 
 
 def at(minute: int) -> datetime:
@@ -123,6 +139,22 @@ def test_the_tail_of_a_holed_series_is_found_further_back(lake: Lake) -> None:
     assert counts["HOLED"] == params.lookback
     assert counts["SPARSE"] == (HISTORY + LIVE - 1) // 7
     assert found.state.height == 3
+
+
+def test_tails_kept_from_the_run_before_stand_for_the_lake_only_as_it_was_then(lake: Lake) -> None:
+    minute = HISTORY + LIVE + 70
+    new = {"WHOLE": pl.DataFrame({"ts": [at(minute)], "close": [100.0], "volume": [1.0]})}
+    load(lake, new, "rest")
+    lake.derive({"binance": at(minute + 1)})  # another writer, that keeps nothing
+    for step in (1, 2):
+        load(lake, {"WHOLE": new["WHOLE"].with_columns(pl.col("ts") + step * MINUTE)}, "rest")
+        used = derive_keeping(lake, at(minute + step + 1))
+        assert used == ([] if step == 1 else ["1m"])
+    for path in lake.context.kept_tails.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    load(lake, {"WHOLE": new["WHOLE"].with_columns(pl.col("ts") + 3 * MINUTE)}, "rest")
+    derive_keeping(lake, at(minute + 4))
+    test_indicators_carried_on_equal_those_computed_from_the_first_bar(lake, "1m")
 
 
 def history(lake: Lake, interval: str) -> pl.DataFrame:

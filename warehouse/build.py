@@ -36,11 +36,33 @@ def anchored_bars(since: datetime, until: datetime, only: str = "true", table: s
 
 
 def pending_batches(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """Loaded batches whose windows, indicators and anomalies are still to be derived: batch_id, source, kind, from_ts, to_ts."""
+    """Loaded batches whose windows, indicators and anomalies are still to be derived: batch_id, source, kind, from_ts, to_ts.
+
+    Each row says as well how many batches have been derived, and their hash (see `hash_of`).
+    """
     return frame(
         con,
-        "SELECT batch_id, source, kind, from_ts, to_ts FROM core.ledger "
-        "ANTI JOIN core.derived USING (batch_id) ORDER BY loaded_at",
+        """
+        WITH done AS MATERIALIZED (SELECT batch_id, run_id, derived_at FROM core.derived)
+        SELECT batch_id, source, kind, from_ts, to_ts, derived, mark
+        FROM core.ledger ANTI JOIN done USING (batch_id)
+        CROSS JOIN (
+            SELECT count(*) AS derived, coalesce(bit_xor(hash(batch_id, run_id, derived_at)), 0) AS mark FROM done
+        )
+        ORDER BY loaded_at""",
+    )
+
+
+def hash_of(con: duckdb.DuckDBPyConnection, batches: Sequence[str], run_id: str, derived_at: datetime) -> int:
+    """What these rows of core.derived add (by xor) to the hash that `pending_batches` gives."""
+    rows = ", ".join(literals((batch_id, run_id, derived_at)) for batch_id in batches)
+    return int(
+        str(
+            scalar(
+                con,
+                f"SELECT bit_xor(hash(batch_id, run_id, derived_at)) FROM (VALUES {rows}) AS t(batch_id, run_id, derived_at)",
+            )
+        )
     )
 
 

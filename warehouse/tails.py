@@ -16,6 +16,7 @@ from warehouse.build import Sql, anchored_bars, render
 from warehouse.stage import frame, literal, stage
 
 FOREVER = datetime(9999, 1, 1)
+COLUMNS = ("source", "symbol", "ts", "high", "low", "close", "volume", "ret_log", "is_new")
 
 
 def stage_fronts(con: duckdb.DuckDBPyConnection, fronts: pl.DataFrame) -> None:
@@ -51,8 +52,27 @@ def tail(
     newest = "row_number() OVER (PARTITION BY b.source, b.symbol, b.ts >= f.first_new ORDER BY b.ts DESC)"
     trimmed = Sql("" if lookback is None else f"QUALIFY is_new OR {newest} <= {lookback}")
     if interval == "1m":
-        return _with_returns(frame(con, render("tail_1m", since=since, trimmed=trimmed)))
+        return with_returns(frame(con, render("tail_1m", since=since, trimmed=trimmed)))
     return frame(con, render("tail_window", interval=interval, since=since, front=front, trimmed=trimmed))
+
+
+def arrivals(con: duckdb.DuckDBPyConnection, interval: str) -> pl.DataFrame:
+    """The bars of `touched` (1m) or `new_windows` with the columns of `tail`; returns of minutes are not known yet."""
+    returns, table = ("NULL::DOUBLE", "touched") if interval == "1m" else ("ret_log", "new_windows")
+    columns = f"source, symbol, ts, high, low, close, volume, {returns} AS ret_log, true AS is_new"
+    return frame(con, f"SELECT {columns} FROM {table} ORDER BY source, symbol, ts")
+
+
+def with_returns(bars: pl.DataFrame) -> pl.DataFrame:
+    """One-minute bars, sorted by key, with ret_log: it joins neighbouring minutes, over a hole or a night it is null."""
+    before = pl.col("source", "symbol", "ts", "close").shift().name.suffix("_before")
+    neighbours = (
+        (pl.col("ts") - pl.col("ts_before") == pl.duration(minutes=1))
+        & (pl.col("symbol") == pl.col("symbol_before"))
+        & (pl.col("source") == pl.col("source_before"))
+    )
+    returns = pl.when(neighbours).then((pl.col("close") / pl.col("close_before")).log())
+    return bars.with_columns(before).with_columns(ret_log=returns).select(COLUMNS)
 
 
 def stored_state(
@@ -78,19 +98,4 @@ def stored_values(
         f"SELECT source, symbol, ts, {', '.join(columns)} FROM calc.indicators "
         f"SEMI JOIN fronts USING (source, symbol) WHERE interval = {literal(interval)} "
         f"AND ts BETWEEN {literal(first)} AND {literal(last)}",
-    )
-
-
-def _with_returns(bars: pl.DataFrame) -> pl.DataFrame:
-    before = pl.col("source", "symbol", "ts", "close").shift().name.suffix("_before")
-    neighbours = (
-        (pl.col("ts") - pl.col("ts_before") == pl.duration(minutes=1))
-        & (pl.col("symbol") == pl.col("symbol_before"))
-        & (pl.col("source") == pl.col("source_before"))
-    )
-    returns = pl.when(neighbours).then((pl.col("close") / pl.col("close_before")).log())
-    return (
-        bars.with_columns(before)
-        .with_columns(ret_log=returns)
-        .drop("source_before", "symbol_before", "ts_before", "close_before")
     )

@@ -62,10 +62,11 @@ class Ours:
         """As `flows.walk.derive_and_alert` does, without the alerts."""
         con, plan, location, now = self.con, self.context.plan, self.context.location, naive(market_now)
         with writer(location):
-            found = derive.derive(con, {SOURCE: now}, plan)
+            found = derive.derive(con, {SOURCE: now}, plan, self.context.kept_tails)
             derive.stage_rows(con, found, plan, "bench", now)
             with transaction(con, location):
                 derive.write(con, found, plan, "bench", now)
+            derive.remember(con, found, plan, "bench", now, self.context.kept_tails)
         return found
 
     def _note(self, step: str, seconds: float) -> None:
