@@ -181,15 +181,17 @@ def _sync_new_files(storage: Path, since_ms: int) -> None:
     DuckLake names files by UUIDv7, whose first 48 bits are the milliseconds of their making, so no file
     has to be looked at twice.
     """
-    oldest = f"{max(since_ms - 1000, 0):012x}"
+    oldest, grown = f"{max(since_ms - 1000, 0):012x}", set()
     for folder, names in _changed_folders(str(storage), since_ms / 1000 - 1):
         fresh = [name for name in names if _made_at(name) >= oldest]
         for name in fresh:
             _fsync(os.path.join(folder, name))
-        if fresh:
-            while folder.startswith(str(storage)):
-                _fsync(folder)
-                folder = os.path.dirname(folder)
+        # A folder above has a new name in it, and so must reach the disk, only where it was changed as well.
+        while fresh and folder.startswith(str(storage)) and os.stat(folder).st_mtime >= since_ms / 1000 - 1:
+            grown.add(folder)
+            folder = os.path.dirname(folder)
+    for folder in grown:
+        _fsync(folder)
 
 
 def _changed_folders(folder: str, since: float) -> Iterator[tuple[str, list[str]]]:
