@@ -7,7 +7,7 @@ peer (tests.bench.minute_peer) does the same the way the usual tick scripts do.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,19 +75,19 @@ class Ours:
 
 def run(size: Size) -> Measured:
     """Fifteen minutes in a row (quick) or sixty, the last one an hour's end; the peer does fewer of the same."""
-    minutes, peer_minutes = (15, 5) if size.quick else (60, 15)
+    minutes, peer_minutes = (15, 3) if size.quick else (60, 15)
     last = HISTORY + 15
     first, peer_first = last - minutes, last - peer_minutes
     tape = Tape.of(SYMBOLS, last)
     context, con = lake.built(size.folder / "minute", tape, first)
     ours, peer = Ours(context, con), minute_peer.Peer(size.folder / "peer.sqlite")
     peer.fill(tape, peer_first)
-    spent, theirs = [], []
+    spent, theirs, cpu, their_cpu = [], [], [], []
     for minute in range(first, last):
         replies, now = tape.replies(minute + 1 - OVERLAP, minute + 1), tape.at(minute + 1)
-        spent += seconds(lambda: ours.run(replies, now), 1)[0]  # noqa: B023
+        spent += seconds(lambda: cpu.append(_cpu(lambda: ours.run(replies, now))), 1)[0]  # noqa: B023
         if minute >= peer_first:  # side by side, so that a busy machine is busy for both
-            theirs += seconds(lambda: peer.run(replies, naive(now)), 1)[0]  # noqa: B023
+            theirs += seconds(lambda: their_cpu.append(_cpu(lambda: peer.run(replies, naive(now)))), 1)[0]  # noqa: B023
     differences = compare(con, peer, START + timedelta(minutes=peer_first), START + timedelta(minutes=last))
     con.close()
     parts = ", ".join(f"{name} {1000 * float(np.median(values)):.0f}" for name, values in ours.spent.items())
@@ -100,7 +100,8 @@ def run(size: Size) -> Measured:
         peer="json + pandas + SQLite", theirs=1000 * float(np.median(theirs)), agreement=not differences,
         note=(
             f"Median of {minutes} minutes, p95 {1000 * float(np.quantile(spent, 0.95)):.0f}, "
-            f"max {1000 * max(spent):.0f} ms ({parts}). Peer: median of {peer_minutes}, on each symbol's last "
+            f"max {1000 * max(spent):.0f} ms ({parts}); CPU {1000 * float(np.median(cpu)):.0f} ms against "
+            f"{1000 * float(np.median(their_cpu)):.0f}. Peer: median of {peer_minutes}, on each symbol's last "
             f"{minute_peer.TAIL} bars only; {1000 * windows:.0f} ms of it resample all windows every minute, as such "
             "systems do, where we build those that close. "
             + (f"DIFFERENT: {'; '.join(differences)}" if differences else
@@ -136,6 +137,12 @@ def compare(
     # The peer's Wilder average starts with its tail: of the start 1e-8 is left after 250 bars.
     differences += _compared("indicators", rows, peer.indicators(since, until), 1e-5)
     return differences
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 def _compared(what: str, ours: pl.DataFrame, theirs: list[tuple[Any, ...]], tolerance: float) -> list[str]:

@@ -24,12 +24,12 @@ from pipelines.settings import load
 from tests.bench.framework import Measured, Size, measured
 
 LIMIT_S = 5.0
-RUNS = 3
+RUNS = 2
 SERVER_S = 120.0
 
 
 def run_minute_cpu(size: Size) -> Measured:
-    """The demo's universe on the replica, three runs a minute apart against a Prefect server; the cheapest counts."""
+    """The demo's universe on the replica, runs a minute apart against a Prefect server; the cheapest counts."""
     folder = size.folder / "process"
     folder.mkdir()
     with Replica() as replica:

@@ -21,7 +21,7 @@ OHLCV = {"open": "first", "high": "max", "low": "min", "close": "last", "volume"
 
 def run_resample_5m(size: Size) -> Measured:
     """All five-minute windows of a million one-minute bars, out of the lake's own model."""
-    symbols, minutes = (250, 4_000) if size.quick else (500, 8_000)
+    symbols, minutes = (100, 4_000) if size.quick else (500, 8_000)
     tape = Tape.of(symbols, minutes)
     _, con = lake.built(size.folder / "resample", tape, minutes, with_derived=False)
     bars = _pandas(tape, minutes)
