@@ -161,13 +161,17 @@ class Snapshot:
 
     @cached_property
     def feeds(self) -> list[Feed]:
-        """Each source's newest minute and whether its exchange is open, from the sessions of its calendar."""
+        """Each polled source's newest minute and whether its exchange is open, from the sessions of its calendar.
+
+        A source that was only imported is not a feed: it cannot be late.
+        """
         newest = {
             Series(s, y): ts
             for s, y, ts in self.minutes.group_by("source", "symbol").agg(pl.col("ts").max()).iter_rows()
         }
         feeds = []
-        for source in dict.fromkeys(key.source for key in self.keys):
+        polled = set(self.states["source"]) if self.states.height else {key.source for key in self.keys}
+        for source in dict.fromkeys(key.source for key in self.keys if key.source in polled):
             keys = [key for key in self.keys if key.source == source and key in newest]
             if not keys:
                 continue

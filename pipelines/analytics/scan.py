@@ -18,7 +18,7 @@ from pipelines.analytics import cointegration, correlation, kalman, regression, 
 from pipelines.analytics.adf import Lags, unit_root
 from pipelines.analytics.johansen import johansen
 from pipelines.analytics.windows import Floats
-from pipelines.market import naive
+from pipelines.market import Interval, naive
 
 Pair = tuple[str, str]
 """y and x as `source:SYMBOL`: y is explained by x."""
@@ -142,7 +142,10 @@ def _fit(closes: pl.DataFrame, pair: Pair, params: ScanParams) -> Row:
     prices = [aligned[leg].to_numpy() for leg in ("y", "x")]
     y, x = (_scaled(p, params.log) for p in prices)
     _, zscore, _ = spread.spread_path(y, x, params.window, refit=params.refit)
-    returns = correlation.log_returns(np.column_stack(prices))
+    # A return over a night or a hole is not one of this interval's.
+    step = Interval.parse(params.interval).seconds
+    neighbours = np.append(False, np.diff(aligned["ts"].dt.epoch("s").to_numpy()) == step)
+    returns = correlation.log_returns(np.column_stack(prices))[neighbours]
     row |= {"corr": _known(correlation.correlation_matrix(returns)[0][0, 1]), "zscore": _known(zscore[-1])}
     return row | _hedge(y, x) | _leash(y, x, params)
 

@@ -35,6 +35,7 @@ def _standing(minutes: pl.DataFrame) -> pl.DataFrame:
         newest.alias("ts"),
         pl.col("close").last().alias("last"),
         pl.col("close").filter(pl.col("ts") <= newest - timedelta(hours=1)).last().alias("hour_ago"),
+        pl.col("close").filter(pl.col("ts") <= newest - timedelta(hours=24)).last().alias("day_ago"),
     )
 
 
@@ -42,7 +43,14 @@ def _row(snap: Snapshot, now: dict[str, Any], worst: dict[Series, str]) -> dict[
     key = Series(now["source"], now["symbol"])
     frame = snap.closes.get(key)
     quarters = [] if frame is None else frame["close"].to_list()
-    day = quarters[-QUARTERS_IN_DAY:]
+    yesterday = now["ts"] - timedelta(hours=24)
+    day = [] if frame is None else frame.filter(pl.col("ts") > yesterday)["close"].to_list()
+    before = (
+        []
+        if frame is None
+        else frame.filter(pl.col("ts") <= yesterday - timedelta(minutes=14))["close"].to_list()
+    )
+    day_ago = now["day_ago"] if now["day_ago"] is not None else before[-1] if before else None
     ret_1h = _ratio(now["last"], now["hour_ago"])
     pane = next((row for row in snap.panes.get(key, []) if row["interval"] == "1m"), {})
     return {
@@ -55,7 +63,7 @@ def _row(snap: Snapshot, now: dict[str, Any], worst: dict[Series, str]) -> dict[
         "last": now["last"],
         "digits": snap.digits[key],
         "ret_1h": ret_1h,
-        "ret_24h": _ratio(now["last"], day[0]) if len(day) > 4 else None,
+        "ret_24h": None if day_ago is None else _ratio(now["last"], day_ago),
         "sigma": _sigmas(ret_1h, quarters),
         "volume_ratio": pane.get("volume_ratio"),
         "zscore": pane.get("zscore_20"),

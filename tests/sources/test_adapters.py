@@ -113,10 +113,10 @@ def test_yahoo_has_weeks_of_minutes_and_thirty_days_of_them():
 
 @pytest.mark.capability("ING-01")
 def test_yahoo_itself_is_asked_for_two_symbols_at_once_and_a_copy_on_loopback_for_more():
-    network = Network(lambda request, _: httpx.Response(200, json=chart([])), delay_s=0.005)
+    network = Network(lambda request, _: httpx.Response(200, json=chart([])), delay_s=0.1)
     Yahoo(transport=network.transport).fetch([request(name) for name in "ABCDEFGH"])
     assert network.most_at_once == 2
-    network = Network(lambda request, _: httpx.Response(200, json=chart([])), delay_s=0.005)
+    network = Network(lambda request, _: httpx.Response(200, json=chart([])), delay_s=0.1)
     Yahoo(SourceOptions("http://127.0.0.1:1/"), network.transport).fetch(
         [request(name) for name in "ABCDEFGH"]
     )
