@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from flows.context import Context
+from pipelines.secrets import SecretError
 from pipelines.settings_alerts import Channel
 from reports.notify.channel import ChannelConfig, Option
 from reports.notify.channels import senders
@@ -52,9 +53,12 @@ def channel_config(channel: Channel) -> ChannelConfig:
     }
     options |= {name: value for name, value in plain.items() if value}
     known = {str(secret.reference): secret for secret in secrets.values() if secret}
-    return ChannelConfig(
-        channel.name,
-        channel.kind,
-        options,
-        lambda reference: known[reference].reveal() if reference in known else None,
-    )
+
+    def revealed(reference: str) -> str | None:
+        """None for a secret that is not there: that channel's message then says so, the others are sent."""
+        try:
+            return known[reference].reveal() if reference in known else None
+        except SecretError:
+            return None
+
+    return ChannelConfig(channel.name, channel.kind, options, revealed)
