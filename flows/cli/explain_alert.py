@@ -25,6 +25,7 @@ def explain_alert(con: Connection, row: Row) -> Explanation:
     told.facts = {name: row[name] for name in names}
     shown = ("expression", "clear", "version", "bars", "ts", "run_id", "reason")
     told.facts |= {name: evidence[name] for name in shown if evidence.get(name) is not None}
+    told.facts |= _course(row, evidence)
     told.formulas = _formulas(evidence)
     if baseline := evidence.get("baseline"):
         told.formulas.append(
@@ -35,6 +36,19 @@ def explain_alert(con: Connection, row: Row) -> Explanation:
     told.sample = [{"column": name, "value": value} for name, value in measured.items()]
     _recompute(con, row, evidence, told)
     return told
+
+
+def _course(row: Row, evidence: dict[str, Any]) -> dict[str, str]:
+    """What it fired with, what it rose to and what ended it; empty while it is pending."""
+    if row["fired_at"] is None:
+        return {}
+    found = {"fired with": f"{_number(row['value'])}, limit {_number(row['threshold'])}"}
+    for name, word in (("worst", "at worst"), ("end", "ended with")):
+        if reading := evidence.get(name):
+            found[word] = (
+                f"{_number(reading['value'])} in the bar of {reading['ts'][:16].replace('T', ' ')} UTC"
+            )
+    return found
 
 
 def _formulas(evidence: dict[str, Any]) -> list[str]:

@@ -176,6 +176,7 @@ def alert_facts(alert: Alert) -> dict[str, Any]:
         "severity": alert.severity,
         "value": alert.value,
         "threshold": alert.threshold,
+        "worst": alert.worst,
         **{name: at.isoformat() if at else None for name, at in times.items()},
         "evidence": dict(alert.evidence),
     }

@@ -2,9 +2,10 @@
 
 An episode starts at the end of the first bar that satisfies its rule, fires after `for` such bars in a row
 and resolves when the rule's `clear` condition holds; between the two it stays, so a value that wavers around
-the threshold is one episode. A pending episode ends with the first bar that does not satisfy it. Rows of a
-source whose stale alert fires are not judged. Judging a bar twice, or an older one after a newer, changes
-nothing.
+the threshold is one episode. A pending episode ends with the first bar that does not satisfy it. From the
+moment it fires, value, threshold and evidence stay what it fired with; what got worse, and how it ended, are
+beside them. Rows of a source whose stale alert fires are not judged. Judging a bar twice, or an older one
+after a newer, changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
 
-from pipelines.alerts.evidence import evidence_of
+from pipelines.alerts.evidence import evidence_of, is_worse, reading_of, worse_of
 from pipelines.alerts.judge import Judged, Labels, fingerprint
 from pipelines.alerts.rules import Rule, Severity, in_force
 
@@ -27,6 +28,7 @@ class Alert:
     """One episode as of its last event; also the event itself. Times are aware UTC on the market's clock.
 
     seen_at: the end of the bar (or the moment) that this event is about.
+    value, threshold, evidence: as it fired (of the newest bar while it is pending).
     bars: how many in a row satisfied the rule before it fired.
     """
 
@@ -46,6 +48,12 @@ class Alert:
     resolved_at: datetime | None = None
     acked_at: datetime | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> float | None:
+        """The worst value of the episode as far as it was noted: in steps of a quarter."""
+        noted: Mapping[str, Any] = self.evidence.get("worst") or {}
+        return noted.get("value")
 
     @property
     def is_open(self) -> bool:
@@ -100,8 +108,21 @@ def _advance(before: Alert | None, one: Judged, run_id: str | None) -> Alert | N
             return replace(_told(before, one, run_id), state="resolved", resolved_at=one.at)
         return _hold(before, one, run_id) if one.at > before.seen_at else None
     if one.cleared and not one.fired:
-        return replace(_told(before, one, run_id), state="resolved", resolved_at=one.at)
-    return None
+        return _resolve(before, one)
+    return _worsen(before, one) if one.fired and one.at > before.seen_at else None
+
+
+def _resolve(before: Alert, one: Judged) -> Alert:
+    evidence = {**before.evidence, "end": reading_of(one)}
+    return replace(before, state="resolved", seen_at=one.at, resolved_at=one.at, evidence=evidence)
+
+
+def _worsen(before: Alert, one: Judged) -> Alert | None:
+    """The event of a bar that is a good deal worse than all before: few events, however long it gets worse."""
+    worst = before.evidence.get("worst")
+    if worst is None or not is_worse(one, worst):
+        return None
+    return replace(before, seen_at=one.at, evidence={**before.evidence, "worst": reading_of(one)})
 
 
 def _begin(one: Judged, run_id: str | None) -> Alert:
@@ -131,7 +152,9 @@ def _hold(before: Alert, one: Judged, run_id: str | None) -> Alert:
 
 
 def _told(before: Alert, one: Judged, run_id: str | None, bars: int | None = None) -> Alert:
-    """`before` with what this row says."""
+    """`before`, which has not fired yet, with what this row says."""
+    evidence = evidence_of(one, started_at=before.started_at, bars=bars or before.bars, run_id=run_id)
+    evidence["worst"] = worse_of(evidence["worst"], before.evidence.get("worst"))
     return replace(
         before,
         rule_version=one.rule.version,
@@ -139,7 +162,7 @@ def _told(before: Alert, one: Judged, run_id: str | None, bars: int | None = Non
         seen_at=one.at,
         value=one.cause.value if one.cause else None,
         threshold=one.cause.threshold if one.cause else None,
-        evidence=evidence_of(one, started_at=before.started_at, bars=bars or before.bars, run_id=run_id),
+        evidence=evidence,
     )
 
 

@@ -13,6 +13,7 @@ from pipelines.market import Interval, Series, slug, utc
 from reports.notify.message import Facts, Site
 from reports.text import NONE, compact, duration, is_missing, kind_name
 
+_SIGNED = ("dev_20_pct", "zscore", "zscore_20")
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -199,7 +200,19 @@ def _end(episode: Facts) -> datetime:
 
 def _note(alert: Facts, evidence: Facts, is_over: bool) -> str:
     ended = evidence.get("reason") if is_over else None
-    return _joined(f"rule {alert['rule']}", evidence.get("expression"), ended, by=" · ")
+    return _joined(
+        _worst(alert, evidence), f"rule {alert['rule']}", evidence.get("expression"), ended, by=" · "
+    )
+
+
+def _worst(alert: Facts, evidence: Facts) -> str:
+    """What it rose to after it had fired; nothing where that is what it fired with."""
+    worst = alert.get("worst")
+    if worst is None or worst == alert["value"]:
+        return ""
+    column = str(evidence.get("column") or "")
+    unit = WORDS[column].unit if column in WORDS else ""
+    return f"at worst {signed(worst) if column in _SIGNED else number(worst)}{unit}"
 
 
 def _over(alert: Facts) -> str:

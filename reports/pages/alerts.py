@@ -11,6 +11,8 @@ from reports.pages.abnormal import evidence, subject_name, subject_path
 from reports.pages.shell import Page, alert_path
 from reports.snapshot import Row, Snapshot
 
+NESTED = {"columns": "what the rule read", "worst": "the worst of it", "end": "how it ended"}
+
 
 def index_page(snap: Snapshot) -> Page:
     rows = [alert_row(snap, alert) for alert in snap.alerts.iter_rows(named=True)]
@@ -42,7 +44,7 @@ def alert_page(snap: Snapshot, alert: Row) -> Page:
             if not isinstance(value, dict | list) and value is not None
         ],
         "nested": [
-            (name.replace("_", " "), _table(value))
+            (NESTED.get(name, name.replace("_", " ")), _table(value))
             for name, value in facts.items()
             if isinstance(value, dict | list) and value
         ],

@@ -26,7 +26,7 @@ def played(rule, frame, now=None, previous=()):
 @pytest.mark.capability("ALR-02")
 def test_it_fires_once_and_resolves_below_the_lower_threshold(live):
     rule = Rule("z", "abs(zscore_20) > 2")
-    assert live(rule, 1, 2.0, 2.01, 1.9, 2.5, 1.81, 1.79, 2.2, column="zscore_20") == [
+    assert live(rule, 1, 2.0, 2.01, 1.9, 2.1, 1.81, 1.79, 2.2, column="zscore_20") == [
         ("firing", 2), ("resolved", 6), ("firing", 7)
     ]  # fmt: skip
 
@@ -86,6 +86,24 @@ def test_the_event_holds_value_threshold_version_and_evidence():
     assert event.evidence["expression"] == rule.when
     assert event.evidence["ts"] == NOON.isoformat()
     assert event.evidence["columns"] == {"volume_ratio": 6.4, "volume_robust_z": None, "volume": 412.0}
+
+
+@pytest.mark.capability("ALR-05")
+def test_a_resolved_alert_keeps_what_it_fired_with_and_knows_the_worst():
+    events = preview(Rule("p", "close > 5"), minute(600), bars(6, 6.2, 9, 9.5, 8, 1))
+    assert [(event.state, event.value, event.worst) for event in events] == [
+        ("firing", 6, 6), ("firing", 6, 9), ("resolved", 6, 9)
+    ]  # fmt: skip
+    fired, over = events[0].evidence, events[-1].evidence
+    assert (over["columns"], over["ts"], over["value"]) == (fired["columns"], fired["ts"], 6)
+    assert (over["end"]["value"], over["worst"]["ts"]) == (1, minute(2).isoformat())
+
+
+def test_the_worst_of_a_falling_value_is_the_lowest():
+    events = preview(Rule("p", "abs(zscore_20) > 2"), minute(9), bars(-2.1, 2.2, -4, 0, column="zscore_20"))
+    assert [(event.state, event.value, event.worst) for event in events][-1] == ("resolved", -2.1, -4)
+    events = preview(Rule("p", "close < 5"), minute(9), bars(4, 1, 6))
+    assert events[-1].worst == 1
 
 
 def test_partial_windows_are_never_judged():
@@ -236,4 +254,4 @@ def test_a_preview_over_history_equals_stepping_bar_by_bar(values, for_, clear):
         live += events
     at_once = preview(rule, minute(600), frame)
     assert at_once == live
-    assert len(episodes_of(at_once)) == sum(event.state == "firing" for event in live)
+    assert len(episodes_of(at_once)) == len({event.id for event in live if event.state == "firing"})

@@ -95,3 +95,10 @@ def test_an_alert_is_explained_by_its_evidence_and_listed_and_acknowledged(
     assert "acknowledged" in tapewatch("alerts", "ack", identity[:8], "--note", "seen").out
     assert "acknowledged already" in tapewatch("alerts", "ack", identity).out
     assert tapewatch("alerts", "ack", "nonsense").code == 1
+    with writing(context) as con, transaction(con, context.location):
+        write_events(con, events[1:], datetime.now(UTC).replace(tzinfo=None), "test")
+    (over,) = tapewatch("alerts", "list", "--json").json()
+    assert (over["state"], over["value"], over["threshold"]) == ("resolved", events[0].value, 7)
+    told = tapewatch("explain", identity, "--json").json()
+    assert (told["value"], told["explanation"]["equal"]) == (events[0].value, True)
+    assert told["explanation"]["facts"]["ended with"] != told["explanation"]["facts"]["fired with"]
