@@ -60,16 +60,17 @@ def load_bars(
 
     calendars: source -> trading calendar, for series the warehouse has not met.
     """
-    stage(con, "stage_bars", bars)
     with writer(location):
         with snapshot(con):
             if is_loaded(con, batch.batch_id):
                 return Loaded(already=True)
+            stage(con, "stage_bars", bars)
             bounds = _bounds(bars)
             fresh, changed = _split_bars(con, bounds)
             refused = _fresh_quarantine(con, quarantined)
             new_series = _new_series(con, calendars, batch)
-        loaded = Loaded(fresh, changed, refused, *bounds)
+            loaded = Loaded(fresh, changed, refused, *bounds)
+            _keep_at_hand(con, batch, loaded)
         with transaction(con, location):
             if loaded.rows_new:
                 _insert_bars(con, "fresh_bars", "1", batch)
@@ -79,7 +80,6 @@ def load_bars(
             if new_series:
                 con.execute("INSERT INTO core.series FROM new_series")
             _record(con, batch, loaded)
-        _keep_at_hand(con, batch, loaded)
     return loaded
 
 
