@@ -47,6 +47,7 @@ class Control:
             ("DELETE", "faults"): self._remove_faults,
             ("GET", "labels"): self._labels,
             ("GET", "truth"): self._truth,
+            ("GET", "trades"): self._trades,
             ("GET", "served"): lambda request: {"series": book.served_report()},
             ("GET", "requests"): lambda request: traffic(),
             ("GET", "symbols"): self._symbols,
@@ -88,6 +89,15 @@ class Control:
         rows = [[*row.values(), 1 + revised.get(row["ts"], 0)] for row in bars.rows()]
         return {"venue": venue, "symbol": symbol, "now": now, "columns": [*COLUMNS, "revision"], "rows": rows}
 
+    def trades(self, venue: str, symbol: str, start_s: float, end_s: float) -> dict[str, Any]:
+        """Every aggregated trade of the series with start_s <= time < end_s that has happened."""
+        inst = self._instrument(venue, symbol)
+        found = self.book.trades(inst, start_s // MINUTE_S * MINUTE_S, end_s, self.clock.now())
+        found = found.take((found.time_ms >= start_s * 1000) & (found.time_ms < end_s * 1000))
+        columns = ("id", "price", "qty", "first", "last", "time_ms", "buyer_is_maker")
+        rows = list(zip(*(getattr(found, name).tolist() for name in columns), strict=True))
+        return {"venue": venue, "symbol": symbol, "columns": columns, "rows": rows}
+
     def labels(self, start_s: float, end_s: float) -> dict[str, Any]:
         """Every labelled shock of the listed symbols that touches the range."""
         insts = {inst.symbol: inst for venue in self.venues for inst in self._listed(venue)}
@@ -125,6 +135,10 @@ class Control:
     def _truth(self, request: Request) -> dict[str, Any]:
         params = dict(request.params)
         return self.truth(params["venue"], params["symbol"], *self._range(params))
+
+    def _trades(self, request: Request) -> dict[str, Any]:
+        params = dict(request.params)
+        return self.trades(params["venue"], params["symbol"], *self._range(params))
 
     def _symbols(self, request: Request) -> dict[str, Any]:
         return {venue: self.book.market.symbols(venue) for venue in self.venues}

@@ -11,6 +11,7 @@ import difflib
 import random
 import tomllib
 from collections import deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,8 +51,21 @@ TAPE = {
     "shock": {"shock", "minutes", "size", "label"},
 }
 CLOCK = {"clock_skew": {"seconds"}}
-KINDS = TRANSPORT | ROWS | TAPE | CLOCK
+CONNECTION = {
+    "cut_stream": set[str](),
+    "shutdown_stream": {"seconds"},
+}
+MESSAGES = {
+    "silent_stream": set[str](),
+    "drop_messages": set[str](),
+    "duplicate_messages": set[str](),
+    "reorder_messages": set[str](),
+    "corrupt_messages": {"binary"},
+    "oversized_messages": {"bytes"},
+}
+KINDS = TRANSPORT | ROWS | TAPE | CLOCK | CONNECTION | MESSAGES
 """Kind -> its own parameters."""
+REQUESTS = TRANSPORT | ROWS
 
 _COMMON = {"kind", "venue", "symbol", "path", "at", "for", "count", "rate", "id"}
 
@@ -149,12 +163,16 @@ class Faults:
                 one.hits += 1
             return found
 
-    def strike(self, venue: str, symbol: str, path: str, now: float) -> list[Fault]:
-        """The faults that hit this request; each is counted and logged."""
+    def strike(
+        self, venue: str, symbol: str, path: str, now: float, among: Container[str] = REQUESTS
+    ) -> list[Fault]:
+        """The faults of these kinds that hit this request, connection or message; each is counted and logged."""
         if not self._faults:
             return []
         with self._lock:
-            found = [one for one in self._faults if self._hits(one, venue, symbol, path, now)]
+            found = [
+                one for one in self._faults if one.kind in among and self._hits(one, venue, symbol, path, now)
+            ]
             for one in found:
                 one.hits += 1
                 entry = {"fault": one.id, "kind": one.kind, "at": now, "venue": venue, "symbol": symbol}
@@ -162,12 +180,7 @@ class Faults:
             return found
 
     def _hits(self, one: Fault, venue: str, symbol: str, path: str, now: float) -> bool:
-        if (
-            one.kind in TAPE
-            or one.kind in CLOCK
-            or not one.active(now)
-            or not one.matches(venue, symbol, path)
-        ):
+        if not one.active(now) or not one.matches(venue, symbol, path):
             return False
         return one.rate >= 1 or self._dice.random() < one.rate
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
@@ -25,13 +25,16 @@ from pipelines.replica.errors import ReplicaError
 from pipelines.replica.faults import Faults
 from pipelines.replica.limits import WeightLimit
 from pipelines.replica.recorded import RecordedMarket
+from pipelines.replica.streams import Streams
 from pipelines.replica.tape import SimulatedMarket
 from pipelines.replica.truth import Book, Market
 from pipelines.replica.venues.binance import Binance
 from pipelines.replica.venues.binance_futures import BinanceFutures
+from pipelines.replica.venues.binance_streams import BinanceStreams
 from pipelines.replica.venues.coinbase import Coinbase
 from pipelines.replica.venues.kraken import Kraken
 from pipelines.replica.venues.yahoo import Yahoo
+from pipelines.replica.venues.yahoo_streamer import YahooStreamer
 from pipelines.replica.wire import Venue
 
 HOST = "127.0.0.1"
@@ -50,13 +53,16 @@ class ReplicaConfig:
     weight_limit: int = 6000
     latency_s: float = 0.0
     host: str = HOST
+    ping_s: float = 20.0
+    pong_s: float = 60.0
+    """A websocket is pinged so often, and closed when the pong takes longer; Binance's own numbers."""
 
 
 class _Server(uvicorn.Server):
     """Stops at once when asked and lets go of hanging requests."""
 
-    def __init__(self, app: ReplicaApp) -> None:
-        super().__init__(_settings(app))
+    def __init__(self, app: ReplicaApp, config: ReplicaConfig) -> None:
+        super().__init__(_settings(app, config))
         self.app = app
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leave = asyncio.Event()
@@ -78,12 +84,15 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _settings(app: ReplicaApp) -> uvicorn.Config:
+def _settings(app: ReplicaApp, config: ReplicaConfig) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
         http="h11",
         ws="none" if app.streams is None else "websockets-sansio",
+        ws_ping_interval=config.ping_s,
+        ws_ping_timeout=config.pong_s,
+        ws_per_message_deflate=False,
         lifespan="off",
         access_log=False,
         log_level="critical",
@@ -123,6 +132,13 @@ def assemble(
         Kraken(book),
     ]
     app = ReplicaApp(book, clock, faults, venues)
+    app.streams = Streams(
+        book,
+        clock,
+        faults,
+        [BinanceStreams(book, "binance"), BinanceStreams(book, "binance_futures"), YahooStreamer(book)],
+        app.stopping,
+    )
     app.control.latency_s = config.latency_s
     if config.faults:
         faults.load(config.faults, clock.now())
@@ -157,7 +173,7 @@ def serve(config: ReplicaConfig, announce: Callable[[str], None] = print) -> Non
         # uvicorn raises the signal again once it has stopped: then the process ends with 0, not by SIGTERM.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with sock, suppress(KeyboardInterrupt):
-        _Server(app).run(sockets=[sock])
+        _Server(app, config).run(sockets=[sock])
 
 
 class Replica:
@@ -179,9 +195,12 @@ class Replica:
         latency_s: float = 0.0,
         clock: Clock | None = None,
         limit: WeightLimit | None = None,
+        ping_s: float = 20.0,
+        pong_s: float = 60.0,
     ) -> None:
         data = str(market) if isinstance(market, str | Path) else "simulated"
         self.config = ReplicaConfig(port, data, speed, now, faults, seed, weight_limit, latency_s)
+        self.config = replace(self.config, ping_s=ping_s, pong_s=pong_s)
         ready = None if isinstance(market, str | Path) else market
         self.app = assemble(self.config, ready, clock, limit)
         self._thread: Thread | None = None
@@ -198,6 +217,17 @@ class Replica:
         return f"{self.url}/control"
 
     @property
+    def ws_url(self) -> str:
+        return f"ws://{self.config.host}:{self.port}"
+
+    @property
+    def streams(self) -> Streams:
+        """The websocket side: its open connections and its limits."""
+        found = self.app.streams
+        assert isinstance(found, Streams)
+        return found
+
+    @property
     def clock(self) -> Clock:
         return self.app.clock
 
@@ -209,7 +239,7 @@ class Replica:
         sock = bind(self.config.host, self.config.port)
         sock.listen(512)
         self.port = sock.getsockname()[1]
-        self._server = _Server(self.app)
+        self._server = _Server(self.app, self.config)
         self._thread = Thread(target=self._run, args=(sock,), name="replica", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + 10

@@ -58,6 +58,8 @@ class Delivery:
     days: dict[int, np.ndarray] = field(default_factory=dict)
     delivered: int = 0
     trades: int = 0
+    streamed: set[int] = field(default_factory=set)
+    """Ids of the aggregated trades that went out whole by websocket."""
 
     def mark(self, ts: np.ndarray) -> None:
         self.delivered += len(ts)
@@ -65,6 +67,16 @@ class Delivery:
         for day in range(first, last + 1):
             seen = self.days.setdefault(day, np.zeros(1440, bool))
             seen[(ts[(ts >= day * DAY_S) & (ts < (day + 1) * DAY_S)] - day * DAY_S) // MINUTE_S] = True
+
+    def mark_trade(self, trade_id: int) -> None:
+        self.streamed.add(trade_id)
+
+    def streamed_ranges(self) -> list[list[int]]:
+        """[from, to) of every unbroken run of streamed trade ids."""
+        ids = sorted(self.streamed)
+        starts = [at for at in ids if at - 1 not in self.streamed]
+        ends = [at + 1 for at in ids if at + 1 not in self.streamed]
+        return [list(run) for run in zip(starts, ends, strict=True)]
 
     def ranges(self) -> list[list[int]]:
         """[from, to) in epoch seconds of every unbroken run of served minutes."""
@@ -162,6 +174,7 @@ class Book:
                 "delivered": one.delivered,
                 "trades": one.trades,
                 "ranges": one.ranges(),
+                "streamed": one.streamed_ranges(),
             }
             for (venue, symbol), one in sorted(self.deliveries.items())
         ]
