@@ -12,24 +12,41 @@ QUIET = timedelta(minutes=15)
 _RANK = {"critical": 0, "high": 1, "medium": 2, "info": 3}
 
 
-def episodes(anomalies: pl.DataFrame, until: datetime, quiet: timedelta = QUIET) -> pl.DataFrame:
+def badness() -> pl.Expr:
+    """How far out of the ordinary an anomaly is, in the measure that its line shows, so that words and rank agree.
+
+    The distance of the ratio from 1 (volume, price, volatility, feeds), the points beyond an RSI's limit, a
+    spread's |z|; comparable within one kind. Never null.
+    """
+    shown = (
+        pl.when(pl.col("kind") == "spread")
+        .then(pl.col("zscore").abs())
+        .when(pl.col("kind") == "rsi_extreme")
+        .then((pl.col("value") - pl.col("baseline")).abs())
+        .otherwise((pl.col("ratio") - 1).abs())
+    )
+    return pl.coalesce(shown, pl.col("zscore").abs(), pl.col("value").abs(), pl.lit(0.0))
+
+
+def episodes(
+    anomalies: pl.DataFrame, until: datetime, quiet: timedelta = QUIET, worst_first: bool = False
+) -> pl.DataFrame:
     """One row per run of anomalies of a (source, symbol, kind) without a pause over `quiet`.
 
     anomalies: id, source, symbol, interval, ts (open of the bar), kind, value, baseline, ratio, zscore,
     severity, reason. `quiet` is at least twice the bar's own length.
     Gives source, symbol, kind, severity (the gravest), interval, since, last, bars, worst_id, worst_ts,
     value, baseline, ratio, zscore, reason (all of the worst bar) and state: `open` if the last is at most
-    `quiet` before `until`, else `over`. Gravest and newest first.
+    `quiet` before `until`, else `over`. Gravest first, then the newest, or the worst.
     """
     if anomalies.is_empty():
         return anomalies.select("source", "symbol", "kind").head(0)
     key = ["source", "symbol", "kind"]
     length = pl.max_horizontal(pl.lit(quiet), 2 * _length())
-    worst = pl.max_horizontal(pl.col("ratio").abs(), pl.col("zscore").abs(), pl.lit(0.0))
     numbered = (
         anomalies.with_columns(quiet=length, rank=pl.col("severity").replace_strict(_RANK, default=9))
         .sort("ts", "interval")
-        .with_columns(badness=worst)
+        .with_columns(badness=badness())
         .with_columns(new=(pl.col("ts").diff() > pl.col("quiet")).fill_null(True).cum_sum().over(key))
     )
     gravest = numbered.sort("rank", "badness", "ts", descending=[False, True, False])
@@ -38,7 +55,7 @@ def episodes(anomalies: pl.DataFrame, until: datetime, quiet: timedelta = QUIET)
         gravest.group_by([*key, "new"], maintain_order=True)
         .agg(
             *[pl.col(name).first() for name in shown],
-            pl.col("rank").first(),
+            pl.col("rank", "badness").first(),
             worst_id=pl.col("id").first(),
             worst_ts=pl.col("ts").first(),
             since=pl.col("ts").min(),
@@ -51,8 +68,8 @@ def episodes(anomalies: pl.DataFrame, until: datetime, quiet: timedelta = QUIET)
             .then(pl.lit("open"))
             .otherwise(pl.lit("over"))
         )
-        .sort("rank", "last", descending=[False, True])
-        .drop("rank", "new", "quiet")
+        .sort("rank", "badness" if worst_first else "last", descending=[False, True])
+        .drop("rank", "badness", "new", "quiet")
     )
 
 

@@ -23,9 +23,7 @@ def index_page(snap: Snapshot, days: list[dict[str, Any]]) -> Page:
     recent = snap.anomalies.filter(pl.col("ts") >= start)
     quarter = start.replace(minute=start.minute // 15 * 15, second=0, microsecond=0) + timedelta(minutes=15)
     model = {
-        "rows": [
-            _spell(snap, row) for row in spells(recent.iter_rows(named=True), snap.options.widths)[:200]
-        ],
+        "rows": [_spell(snap, row) for row in spells(recent, snap.options.widths)[:200]],
         "total": recent.height,
         "timeline": timeline(snap.anomalies, snap.alerts, quarter, most=24),
         "by_kind": _by_kind(recent),

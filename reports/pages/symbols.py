@@ -51,7 +51,7 @@ def symbol_page(
         "panes": panes,
         "stats": snap.figures.get(key, []),
         "alerts": [{"severity": a["severity"], "rule": a["rule"], "since": a["fired_at"] or a["started_at"], "href": alert_path(a["id"])} for a in fired],
-        "anomalies": [] if flagged is None else spells(flagged.iter_rows(named=True), snap.options.widths)[:40],
+        "anomalies": [] if flagged is None else spells(flagged, snap.options.widths)[:40],
         "anomaly_count": 0 if flagged is None else flagged.height,
         "pairs": [pair_row(fit) for fit in snap.newest_fits if key in ((fit["source_y"], fit["symbol_y"]), (fit["source_x"], fit["symbol_x"]))][:6],
         "chart": chart_facts(key, digits, snap.options.limits, days, intervals),

@@ -1,12 +1,15 @@
 import re
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import polars as pl
 import pytest
 
 from reports.pages import abnormal
 from reports.pages.shell import NAVIGATION
+from reports.pages.spells import spells
 from reports.site import publish
 from reports.snapshot import take
 from tests.site import market
@@ -204,3 +207,17 @@ def test_the_notice_of_the_chart_library_stands_on_each_page_with_a_chart(site):
     assert "Apache License" in (site / "assets/LICENSE-lightweight-charts.txt").read_text()
     for path in ("symbols/binance-BTCUSDT.html", "pairs/binance-BTCUSDT~binance-ETHUSDT.html"):
         assert "Charts by TradingView" in (site / path).read_text()
+
+
+def test_the_peak_of_a_spell_is_the_bar_with_the_largest_figure_shown():
+    """A late bar of a thin minute can have the larger z and the smaller ratio."""
+    rows = [
+        {"id": "b", "ratio": 4.0, "zscore": 9.0, "ts": datetime(2026, 11, 20, 12, 1), "kind": "volume", "value": 40.0, "baseline": 10.0},
+        {"id": "a", "ratio": 7.0, "zscore": 5.0, "ts": datetime(2026, 11, 20, 12, 0), "kind": "volume", "value": 70.0, "baseline": 10.0},
+    ]  # fmt: skip
+    named = pl.DataFrame(rows).with_columns(
+        source=pl.lit("binance"), symbol=pl.lit("BTCUSDT"), interval=pl.lit("1m")
+    )
+    (spell,) = spells(named, {"1m": timedelta(minutes=1)})
+    assert (spell["id"], spell["bars"], spell["from"].minute) == ("a", 2, 0)
+    assert spells(named.clear(), {}) == []
