@@ -22,7 +22,7 @@ from pipelines.alerts.grouping import message_id
 from pipelines.alerts.history import read_alerts
 from pipelines.market import CONTINUOUS, MINUTE, Series, naive, utc
 from reports.digest import digest as rendered
-from reports.digest_facts import digest_facts
+from reports.digest_facts import History, digest_facts
 from reports.notify.message import Site
 from warehouse import outbox
 from warehouse.build import calendars, sessions_between
@@ -52,7 +52,8 @@ def run_digest(
 ) -> DigestRun:
     """Gathers what became known since the last digest, puts it into the outbox and sends it.
 
-    now: the wall clock (aware UTC). What was imported meanwhile is part of it, however old it is: we know it since now.
+    now: the wall clock (aware UTC). History that was loaded meanwhile is part of it, however old: one line, and the
+    gravest that it holds.
     """
     at = utc(now or datetime.now(UTC))
     with recorded(con, context, run_id, "digest") as tally:
@@ -62,6 +63,7 @@ def run_digest(
             identity = message_id(GROUP, "", at, {})
             messages = _messages(context, facts, at)
             items = facts["episodes_total"] + len(facts["alerts"]) + facts["pairs_total"]
+            items += 1 if facts["history"] else 0
             row = (identity, naive(since), naive(at), items, naive(datetime.now(UTC)), run_id)
             with transaction(con, context.location):
                 con.execute(f"INSERT INTO ops.digests VALUES {literals(row)}")
@@ -92,11 +94,15 @@ def gather(
     """The facts of [since, until) on the wall clock; told in the market's time where that is another."""
     shift = market_now(con, until) - until
     known = f"known_at >= {literal(since)} AND known_at < {literal(until)}"
-    anomalies = frame(con, f"SELECT * EXCLUDE (run_id, known_at) FROM anomalies WHERE {known}")
+    found = frame(con, f"SELECT * EXCLUDE (run_id, known_at) FROM anomalies WHERE {known}")
+    before = since + shift - alerting.CATCH_UP
+    is_old = pl.col("ts") < naive(before)
+    anomalies = found.filter(~is_old)
     return digest_facts(
         since + shift,
         until + shift,
         anomalies=anomalies,
+        history=_history(con, since, until, before, found.filter(is_old)),
         alerts=read_alerts(con, since + shift),
         pairs=_pairs(con),
         quality=_quality(con, until),
@@ -110,6 +116,42 @@ def gather(
         closes=_closes(con, anomalies, until + shift),
         simulated=context.is_simulated,
     )
+
+
+def _history(
+    con: duckdb.DuckDBPyConnection,
+    since: datetime,
+    until: datetime,
+    before: datetime,
+    anomalies: pl.DataFrame,
+) -> History | None:
+    """The bars older than `before` (market's time) that were loaded in [since, until); None where there are none."""
+    loaded = f"known_at >= {literal(since)} AND known_at < {literal(until)} AND ts < {literal(before)}"
+    span = con.execute(
+        f"SELECT min(from_ts) FROM ledger WHERE kind IN ('backfill', 'import') "
+        f"AND loaded_at >= {literal(since)} AND loaded_at < {literal(until)}"
+    ).fetchall()[0][0]
+    if span is None and anomalies.is_empty():
+        return None
+    oldest = f"ts >= {literal(span)}" if span else "false"
+    bars, series, first, last = con.execute(
+        "SELECT count(*), count(DISTINCT (source, symbol)), min(ts), max(ts) FROM ("
+        f"SELECT source, symbol, ts FROM core.bars WHERE {loaded} AND {oldest} UNION ALL "
+        f"SELECT source, symbol, ts FROM core.interval_bars WHERE {loaded})"
+    ).fetchall()[0]
+    if not bars and anomalies.is_empty():
+        return None
+    return History(
+        bars,
+        series,
+        first or _time(anomalies["ts"].min()),
+        last or _time(anomalies["ts"].max()),
+        anomalies,
+    )
+
+
+def _time(found: object) -> datetime | None:
+    return found if isinstance(found, datetime) else None
 
 
 def channels(context: Context) -> list[str]:

@@ -17,19 +17,24 @@ def digest(facts: Facts, site: Site | None = None) -> Message:
     until = datetime.fromisoformat(facts["until"])
     sections = {
         "abnormal": [episode_line(row, site, until) for row in facts["episodes"]],
+        "history": [
+            episode_line(row, site, until) for row in (facts.get("history") or {}).get("episodes", [])
+        ],
         "alerts": [alert_line(row, site, until) for row in facts["alerts"]],
         "pairs": [pair_line(row, site, until) for row in facts["pairs"]],
     }
     values: dict[str, Any] = {
-        "subject": _subject(facts, sections["abnormal"]),
+        "subject": _subject(facts, sections["abnormal"], sections["history"]),
         "simulated": SIMULATED if facts.get("simulated") else "",
         "at": f"{until.day} {until:%b %Y, %H:%M} UTC",
         "since": clock(facts["since"], until),
         "tiles": _tiles(facts),
+        "loaded": _loaded(facts.get("history"), until),
         "health": _health(facts, until),
         "runs": _run_line(facts["runs"]),
         "more": {
             "abnormal": facts["episodes_total"] - len(facts["episodes"]),
+            "history": (facts.get("history") or {}).get("episodes_total", 0) - len(sections["history"]),
             "alerts": facts["alerts_firing"] + facts["alerts_resolved"] - len(facts["alerts"]),
             "pairs": facts["pairs_total"] - len(facts["pairs"]),
         },
@@ -39,6 +44,8 @@ def digest(facts: Facts, site: Site | None = None) -> Message:
         **sections,
     }
     lines = [line.sentence for name in ("abnormal", "alerts", "pairs") for line in sections[name]]
+    if values["loaded"]:
+        lines += [f"History: {values['loaded']}", *(line.sentence for line in sections["history"])]
     lines += [f"Data: {text}" for _, text in values["health"]]
     return Message(
         subject=values["subject"],
@@ -67,16 +74,33 @@ _PAGES = {
 }
 
 
-def _subject(facts: Facts, abnormal: list[Line]) -> str:
+def _subject(facts: Facts, abnormal: list[Line], history: list[Line]) -> str:
     prefix = f"[{SIMULATED}] " if facts.get("simulated") else ""
+    worst = [line.name for line in history if line.tone == "critical"]
+    loaded = [f"history with {len(worst)} critical ({of_many(worst)})"] if worst else []
     if not facts["episodes_total"] and not facts["alerts_firing"]:
         since = clock(facts["since"], datetime.fromisoformat(facts["until"]))
-        return f"{prefix}Tapewatch: quiet since {since} UTC"
+        return f"{prefix}Tapewatch: {', '.join([f'quiet since {since} UTC', *loaded])}"
     count = facts["episodes_total"]
     parts = [f"{count} abnormal" + (f" ({of_many([line.name for line in abnormal])})" if count else "")]
     parts += [f"{facts['alerts_firing']} firing"] if facts["alerts_firing"] else []
     parts += [f"{facts['pairs_total']} stretched"] if facts["pairs_total"] else []
-    return f"{prefix}Tapewatch: {', '.join(parts)}"
+    return f"{prefix}Tapewatch: {', '.join([*parts, *loaded])}"
+
+
+def _loaded(history: Facts | None, until: datetime) -> str:
+    """`41,760 bars of 3 series, 5 Mar 2023 00:00 to 21 Mar 2023 23:59; 96 anomalies: 2 critical, 5 high`; else nothing."""
+    if not history:
+        return ""
+    span = f"{clock(history['from'], until)} to {clock(history['to'], until)}" if history["from"] else ""
+    of = f"{history['series']} series" if history["series"] != 1 else "one series"
+    bars = f"{history['bars']:,} bars of {of}" if history["bars"] else "bars judged anew"
+    found = [f"{count:,} {name}" for name, count in history["counts"].items() if count]
+    count = history["anomalies"]
+    told = (
+        f"{count:,} anomal{'y' if count == 1 else 'ies'}: {', '.join(found)}" if found else "no anomaly in it"
+    )
+    return f"{bars}, {span}; {told}"
 
 
 def _tiles(facts: Facts) -> list[dict[str, str]]:

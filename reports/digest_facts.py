@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,22 @@ from pipelines.market import Series, utc
 
 SHOWN = 12
 """Rows of each section in the message; the site has all."""
+SHOWN_OF_HISTORY = 6
+GRAVE = ("critical", "high")
+
+
+@dataclass(frozen=True)
+class History:
+    """Bars loaded since the last digest that are older than it: how many, of how many series, from when to when.
+
+    anomalies: what they hold, in the columns of the view.
+    """
+
+    bars: int
+    series: int
+    first: datetime | None
+    last: datetime | None
+    anomalies: pl.DataFrame
 
 
 def digest_facts(
@@ -23,6 +40,7 @@ def digest_facts(
     until: datetime,
     *,
     anomalies: pl.DataFrame,
+    history: History | None = None,
     alerts: Iterable[Alert] = (),
     pairs: pl.DataFrame | None = None,
     quality: pl.DataFrame | None = None,
@@ -34,6 +52,7 @@ def digest_facts(
 ) -> dict[str, Any]:
     """JSON-ready facts of [since, until), times aware UTC; frames are public views over that span.
 
+    anomalies: of bars of that span.  history: older bars that came meanwhile, told in one line and their gravest.
     pairs: newest `pair_stats` a pair, stretched ones are picked here (and may carry a list column `spark`).
     quality: newest row a check.  gaps: those open or detected since.  runs: those finished since.
     sources: source, lag_s, state.  closes: recent closes for the sparklines of the series shown.
@@ -54,6 +73,7 @@ def digest_facts(
         "episodes": shown,
         "episodes_total": len(found),
         "episodes_open": sum(row["state"] == "open" for row in found),
+        "history": _history(history, until),
         "alerts": [alert_facts(alert) for alert in sorted(told, key=_alert_order)][:SHOWN],
         "alerts_firing": sum(alert.state == "firing" for alert in told),
         "alerts_resolved": sum(alert.state == "resolved" for alert in told),
@@ -66,6 +86,25 @@ def digest_facts(
         "gaps_total": gaps.height if gaps is not None else 0,
         "sources": [_jsonable(row) for row in sources.iter_rows(named=True)] if sources is not None else [],
         "runs": _runs(runs),
+    }
+
+
+def _history(history: History | None, until: datetime) -> dict[str, Any] | None:
+    """One line on history that was loaded, and its critical and high episodes, the worst first."""
+    if history is None:
+        return None
+    counts = dict(history.anomalies.group_by("severity").len().iter_rows())
+    grave = episodes(history.anomalies.filter(pl.col("severity").is_in(GRAVE)), until, worst_first=True)
+    rows = [_jsonable(row) for row in grave.iter_rows(named=True)]
+    return {
+        "bars": history.bars,
+        "series": history.series,
+        "from": utc(history.first).isoformat() if history.first else None,
+        "to": utc(history.last).isoformat() if history.last else None,
+        "anomalies": history.anomalies.height,
+        "counts": {name: counts.get(name, 0) for name in SEVERITIES},
+        "episodes": rows[:SHOWN_OF_HISTORY],
+        "episodes_total": len(rows),
     }
 
 

@@ -67,12 +67,14 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def clock(at: str | datetime | None, today: datetime | None = None) -> str:
-    """`09:12`, with the day where it is not the day of `today`."""
+    """`09:12`, with the day where it is not the day of `today`, and the year where that is another."""
     if at is None:
         return ""
     moment = utc(datetime.fromisoformat(at) if isinstance(at, str) else at)
-    is_today = today is not None and moment.date() == utc(today).date()
-    return f"{moment:%H:%M}" if is_today else f"{moment.day} {moment:%b %H:%M}"
+    if today is not None and moment.date() == utc(today).date():
+        return f"{moment:%H:%M}"
+    year = f" {moment.year}" if today is not None and moment.year != utc(today).year else ""
+    return f"{moment.day} {moment:%b}{year} {moment:%H:%M}"
 
 
 def spark(values: Sequence[float | None], width: int = 24) -> str:

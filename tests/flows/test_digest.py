@@ -179,13 +179,30 @@ def test_an_import_of_old_history_shows_up_in_the_next_digest(lake):
     """A coin that loses its peg years ago: its anomalies are known since the import."""
     run(lake, wall() - HOUR)
     price = np.concatenate([np.ones(60), np.linspace(0.97, 0.88, 10), np.full(30, 0.88)])
-    lake.load(bars("USDCUSDT", DEPEG, 100, price), kind="import")
+    lake.load(bars("USDCUSDT", DEPEG, 100, price), kind="import", known_at=wall())
     derive_pending(lake.con, lake.context, "run-i", {}, Brought())
     facts = run(lake, wall() + MINUTE).facts
-    worst = facts["episodes"][0]
+    told = facts["history"]
+    worst = told["episodes"][0]
     assert (worst["symbol"], worst["kind"], worst["severity"], worst["state"]) == (
         "USDCUSDT", "price_spike", "critical", "over",
     )  # fmt: skip
+    assert (told["bars"], told["series"], told["from"][:16]) == (100, 1, "2023-03-11T06:00")
+    assert told["anomalies"] == lake.one("SELECT count(*) FROM anomalies")
+    assert facts["episodes_total"] == 0
+
+
+def test_what_history_holds_is_one_line_and_its_gravest(lake):
+    anomaly(lake, NOON, ts=NOON - HOUR, number=0, severity="medium")
+    for number, severity in enumerate(["medium"] * 5 + ["high"] * 7 + ["critical"], start=1):
+        anomaly(lake, NOON, ts=NOON - timedelta(days=30, hours=number), number=number, severity=severity)
+    facts = run(lake, NOON + MINUTE).facts
+    assert [row["worst_id"] for row in facts["episodes"]] == ["a0"]
+    told = facts["history"]
+    assert (told["anomalies"], told["episodes_total"], len(told["episodes"])) == (13, 8, 6)
+    assert told["counts"] == {"critical": 1, "high": 7, "medium": 5, "info": 0}
+    assert told["episodes"][0]["worst_id"] == "a13"
+    assert run(lake, NOON + HOUR).facts["history"] is None
 
 
 @pytest.mark.realdata
@@ -196,6 +213,8 @@ def test_the_depeg_of_usdc_is_critical_in_the_digest(lake, shared_data):
         pytest.skip(f"no USDCUSDT minutes of March 2023 at {path}")
     import_file(lake.con, lake.context, "run-i", path, "binance", "USDCUSDT", "1m")
     facts = run(lake, wall() + MINUTE).facts
-    on_that_day = [row for row in facts["episodes"] if row["since"][:10] <= "2023-03-11" <= row["last"][:10]]
+    on_that_day = [
+        row for row in facts["history"]["episodes"] if row["since"][:10] <= "2023-03-11" <= row["last"][:10]
+    ]
     told = {(row["symbol"], row["severity"], row["kind"]) for row in on_that_day}
     assert ("USDCUSDT", "critical", "price_spike") in told

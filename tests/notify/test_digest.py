@@ -123,6 +123,25 @@ def test_facts_survive_json_as_the_outbox_keeps_them(facts):
 
 
 @pytest.mark.capability("ALR-09")
+def test_history_is_one_line_and_its_gravest_with_their_year(facts):
+    peg = facts["episodes"][0] | {
+        "symbol": "USDCUSD", "severity": "critical", "state": "over",
+        "since": "2023-03-11T06:00:00+00:00", "last": "2023-03-11T09:00:00+00:00",
+    }  # fmt: skip
+    loaded = {
+        "bars": 20_934, "series": 1, "from": "2023-03-01T00:00:00+00:00", "to": "2023-03-21T23:58:00+00:00",
+        "anomalies": 96, "counts": {"critical": 1, "high": 0, "medium": 95, "info": 0},
+        "episodes": [peg], "episodes_total": 1,
+    }  # fmt: skip
+    message = digest(facts | {"history": loaded})
+    assert message.subject.endswith("history with 1 critical (USDCUSD)")
+    said = "20,934 bars of one series, 1 Mar 2023 00:00 to 21 Mar 2023 23:58; 96 anomalies: 1 critical, 95 medium"
+    assert said in message.text
+    assert said in Reader(message.html).text
+    assert "CRITICAL  USDCUSD" in message.text
+    assert "since 11 Mar 2023 06:00 UTC" in message.text
+
+
 def test_an_alert_message_says_how_many_were_held_back(alert_row):
     message = render(alert_row["facts"] | {"suppressed": 2}, Site("https://tape.example/"))
     assert message.subject == "2 CRITICAL alerts: BTCUSDT, ETHUSDT"
