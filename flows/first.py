@@ -11,13 +11,15 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import duckdb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows import history
-from flows.context import assemble, writing
+from flows.context import Context, assemble, writing
 from flows.pairs import run_pairs
 from flows.report import run_report
+from pipelines.sources.base import SourceError
 from warehouse.errors import TapewatchError
 
 
@@ -45,8 +47,15 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _backfill(con, context, run_id: str, source: str, reach: timedelta, console: Console) -> int:  # type: ignore[no-untyped-def]
-    start = datetime.now(UTC) - reach
+def _backfill(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    source: str,
+    reach: timedelta,
+    console: Console,
+) -> int:
+    start = _market_now(context, source) - reach
     started = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
@@ -68,6 +77,15 @@ def _backfill(con, context, run_id: str, source: str, reach: timedelta, console:
         f"{brought.windows:,} windows, {brought.anomalies:,} anomalies in {time.monotonic() - started:.1f} s"
     )
     return 1 if brought.problems and not brought.rows_loaded and not brought.chunks_known else 0
+
+
+def _market_now(context: Context, source: str) -> datetime:
+    """The source's own clock, ours where it does not answer; a replica may play another year."""
+    feed = next(feed for feed in context.feeds() if feed.source.name == source)
+    try:
+        return feed.source.server_time()
+    except SourceError:
+        return datetime.now(UTC)
 
 
 if __name__ == "__main__":

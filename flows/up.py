@@ -53,6 +53,7 @@ class Platform:
         self.data = settings.data_dir
         self.stopping = False
         self.children: dict[str, Child] = {}
+        self.noted: dict[str, object] = {}
         self.host = settings.prefect.host
         self.config = wanted.config or settings.path
 
@@ -97,7 +98,8 @@ class Platform:
             self._start("worker", [*_python("prefect"), "worker", "start", "--pool", POOL, "--name", "tapewatch",
                                    "--type", "process"], environment)  # fmt: skip
             self._announce(prefect_port, site_port)
-            self._note(prefect_port, site_port, started)
+            self.noted = self._note(prefect_port, site_port, started)
+            self._write_state()
             return self._watch(datetime.now(UTC))
 
     def _watch(self, since: datetime) -> int:
@@ -156,6 +158,7 @@ class Platform:
             except OSError as error:
                 _say(f"Prefect does not answer yet ({error}); stale runs are reaped by maintenance")
         child.start()
+        self._write_state()
 
     def _start_replica(self, prefect_port: int, site_port: int) -> None:
         port = self._port("replica", "127.0.0.1", REPLICA_PORT)
@@ -226,17 +229,22 @@ class Platform:
         _say(f"  Prefect UI  http://{self.host}:{prefect_port}/")
         _say("  SQL         tapewatch sql")
 
-    def _note(self, prefect_port: int, site_port: int, started: datetime) -> None:
-        """What `status`, `down` and `doctor` want to know."""
-        state = {
+    def _note(self, prefect_port: int, site_port: int, started: datetime) -> dict[str, object]:
+        """What `status`, `down` and `doctor` want to know, beside the children's process ids."""
+        return {
             "pid": os.getpid(),
             "demo": self.wanted.demo,
             "started_at": started.isoformat(timespec="seconds"),
             "prefect": f"http://{self.host}:{prefect_port}",
             "site": f"http://{self.settings.site.host}:{site_port}/",
-            "children": {name: child.pid for name, child in self.children.items()},
         }
-        (self.data / "run" / "state.json").write_text(json.dumps(state, indent=1))
+
+    def _write_state(self) -> None:
+        children = {name: child.pid for name, child in self.children.items()}
+        path = self.data / "run" / "state.json"
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps({**self.noted, "children": children}, indent=1))
+        draft.replace(path)
 
     def _stop_soon(self, number: int, _frame: object) -> None:
         if not self.stopping:

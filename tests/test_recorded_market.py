@@ -11,18 +11,19 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from flows import history, walk
+from pipelines.market import naive
 from pipelines.replica.recorded import RecordedMarket
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from pipelines.settings_sources import Source
 from tests.lakes import Lake, new_lake
+from tests.recordings import OHLCV, coin_bars, recorded, share_bars
 
 pytestmark = pytest.mark.realdata
 COINS = ("BTCUSDT", "BTCUSDC", "USDCUSDT")
 SHARES = ("SPY", "AIG")
 MINUTE = timedelta(minutes=1)
 FEW = Windows(intervals=("5m", "1h"))
-OHLCV = ["ts", "open", "high", "low", "close", "volume"]
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +55,6 @@ def bars_in(lake: Lake, source: str, symbol: str, columns: list[str]) -> pl.Data
     )
 
 
-def recorded(path: Path, time: str) -> pl.DataFrame:
-    """The file's rows with `ts` as the warehouse writes it."""
-    stamp = pl.col(time).dt.convert_time_zone("UTC").dt.replace_time_zone(None).dt.cast_time_unit("us")
-    return pl.read_parquet(path).with_columns(ts=stamp).sort("ts")
-
-
 def test_the_days_before_and_the_minutes_of_a_bank_run_are_row_by_row_the_recorded_ones(
     market: RecordedMarket, shared_data: Path, tmp_path: Path
 ):
@@ -71,14 +66,8 @@ def test_the_days_before_and_the_minutes_of_a_bank_run_are_row_by_row_the_record
         live_minutes(lake, replica, 3)
     until = datetime(2023, 3, 11, 7, 16)
     for coin in COINS:
-        path = shared_data / f"bars_1m/iaqf2023_binance_{coin.lower()}_1m.parquet"
-        wanted = recorded(path, "timestamp").filter(
-            (pl.col("ts") >= start.replace(tzinfo=None)) & (pl.col("ts") < until)
-        )
-        found = bars_in(lake, "binance", coin, [*OHLCV, "turnover", "trades"])
-        wanted = wanted.rename({"quote_volume": "turnover"}).select(
-            pl.col(name).cast(found.schema[name]) for name in found.columns
-        )
+        wanted = coin_bars(shared_data, coin, naive(start), until)
+        found = bars_in(lake, "binance", coin, wanted.columns)
         assert_frame_equal(found, wanted, check_exact=True)
     fives = lake.rows(
         "SELECT min(minutes), max(minutes), bool_and(is_complete) FROM calc.windows WHERE interval = '5m'"
@@ -98,20 +87,9 @@ def test_shares_are_the_recorded_ones_from_bell_to_bell(
         brought = history.backfill(lake.con, lake.context, "run-0", start)
         assert (brought.problems, brought.rows_quarantined) == ([], 0)
         live_minutes(lake, replica, 2)
-    everything = recorded(shared_data / "bars_1m/lean_us_equity_20131004_1011_1m.parquet", "ts")
-    sessions = lake.frame(
-        "SELECT open_ts AS ts, close_ts FROM calc.sessions WHERE calendar = 'XNYS' ORDER BY ts"
-    )
-    regular = everything.join_asof(sessions, on="ts").filter(
-        (pl.col("ts") < pl.col("close_ts")) & (pl.col("ts") < datetime(2013, 10, 9, 14, 31))
-    )
     for share in SHARES:
-        found = bars_in(lake, "yahoo", share, OHLCV)
-        wanted = regular.filter(pl.col("symbol") == share).select(
-            pl.col(name).cast(found.schema[name]) for name in OHLCV
-        )
-        # The recording's own arithmetic left 167.57000000000002 where 167.57 was traded.
-        assert_frame_equal(found, wanted.with_columns(pl.col(OHLCV[1:5]).round(4)), check_exact=True)
+        wanted = share_bars(shared_data, share, datetime(2013, 10, 9, 14, 31))
+        assert_frame_equal(bars_in(lake, "yahoo", share, OHLCV), wanted, check_exact=True)
         assert wanted.height > 3 * 390
     lake.con.close()
 
