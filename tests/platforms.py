@@ -68,19 +68,21 @@ class Platform:
             assert time.monotonic() < deadline, f"no {words!r} within {seconds} s:\n{self.text}"
             time.sleep(0.1)
 
-    def trigger(self, deployment: str, flow: str | None = None, **parameters: Any) -> str:
-        """A run as the button in Prefect's UI would make it; its id. Waits for the deployment to be registered."""
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Prefect's answer; asked again for a minute while the server is away, busy (503) or has no such thing yet."""
         deadline = time.monotonic() + 60
         while True:
             try:
-                found = self.api._call("GET", f"/deployments/name/{flow or deployment}/{deployment}")
-                break
+                return self.api._call(method, path, body)
             except OSError:
-                assert time.monotonic() < deadline, f"no deployment {deployment}:\n{self.text}"
-                time.sleep(0.5)
-        made = self.api._call(
-            "POST", f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters}
-        )
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.3)
+
+    def trigger(self, deployment: str, flow: str | None = None, **parameters: Any) -> str:
+        """A run as the button in Prefect's UI would make it; its id. Waits for the deployment to be registered."""
+        found = self.ask("GET", f"/deployments/name/{flow or deployment}/{deployment}")
+        made = self.ask("POST", f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
         return str(made["id"])
 
     def outcome(self, run: str, seconds: float) -> str:

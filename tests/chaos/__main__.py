@@ -1,8 +1,9 @@
-"""`python -m tests.chaos [--minutes N] [--seed K] [--kills M]`: the platform against the replica, under fire.
+"""`python -m tests.chaos [--minutes N] [--seed K] [--kills M] [--siege S]`: the platform against the replica, under fire.
 
 Minutes are simulated: the replica's clock is moved by hand. In each, faults strike the requests, runs of the minute
-are killed at random moments, the replica too, and the venue corrects bars. At the end two minutes pass in peace,
-and the warehouse must equal what the replica holds for true. Exit 0 only then.
+are killed at random moments, the replica too, and the venue corrects bars. S of the kills are a siege: they hit a
+real platform's worker, flow run, Prefect server, replica and supervisor in turn. At the end two minutes pass in
+peace, and the warehouse must equal what the replica holds for true. Exit 0 only then.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pipelines.settings import load
 from tests.chaos import faults
 from tests.chaos.compare import differences
 from tests.chaos.processes import ReplicaProcess, Runner
+from tests.chaos.siege import Siege
 
 NOW = datetime(2026, 3, 10, 15, 0, 20, tzinfo=UTC)
 """A Tuesday, an hour and a half after the bell, two days after summer time began."""
@@ -47,15 +49,15 @@ class Chaos:
         self.runs: Counter[str] = Counter()
         self.revisions: dict[tuple[str, str, int], faults.Spec] = {}
         self.replica = ReplicaProcess(folder, NOW.isoformat(), seed)
-        config = folder / "tapewatch.toml"
-        config.write_text(_toml(folder, self.replica.url))
-        self.context = assemble(load(config, {}))
+        self.folder, self.config = folder, folder / "tapewatch.toml"
+        self.config.write_text(_toml(folder, self.replica.url))
+        self.context = assemble(load(self.config, {}))
         with writing(self.context) as con:
             fill_sessions(con, self.context, "XNYS", date(2026, 3, 10), date(2026, 3, 10))
-        self.runner = Runner(config, folder / "runner.log")
+        self.runner = Runner(self.config, folder / "runner.log")
 
-    def play(self, minutes: int, kills: int) -> list[str]:
-        """The minutes, with so many kills spread over them; what is wrong afterwards."""
+    def play(self, minutes: int, kills: int, siege: int = 0) -> list[str]:
+        """The minutes, with so many kills spread over them, then the siege; what is wrong afterwards."""
         self.run()
         for minute in range(minutes):
             self.pass_minute()
@@ -63,9 +65,24 @@ class Chaos:
             for _ in range(kills * (minute + 1) // minutes - kills * minute // minutes):
                 self.kill_something()
             self.run()
+        stuck = self.besiege(siege) if siege else []
         self.settle()
         with writing(self.context) as con:
-            return differences(con, self.context, self.replica, self.runner.acknowledged)
+            return stuck + differences(con, self.context, self.replica, self.runner.acknowledged)
+
+    def besiege(self, kills: int) -> list[str]:
+        """A minute for each kill of a process of the whole platform; what did not come back."""
+        siege = Siege(self.folder, self.config, self.replica, self.dice)
+        try:
+            for number in range(kills):
+                self.pass_minute()
+                self.trouble()
+                siege.minute(number)
+            return siege.end()
+        finally:
+            siege.stop()
+            self.kills += siege.kills
+            self.runs += siege.outcomes
 
     def run(self) -> None:
         self.runs["completed" if self.runner.run() == 0 else "failed"] += 1
@@ -144,27 +161,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=int, default=10, help="simulated minutes (10)")
     parser.add_argument("--seed", type=int, default=1, help="of market, faults and kills (1)")
     parser.add_argument("--kills", type=int, help="processes killed (two a minute)")
+    parser.add_argument("--siege", type=int, help="kills that hit a real platform (a quarter)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave everything there")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="tapewatch-chaos-") as folder:
         home = args.keep or Path(folder)
         home.mkdir(parents=True, exist_ok=True)
-        return play(home, args.minutes, args.seed, 2 * args.minutes if args.kills is None else args.kills)
+        kills = 2 * args.minutes if args.kills is None else args.kills
+        siege = min(kills // 4 if args.siege is None else args.siege, kills)
+        return play(home, args.minutes, args.seed, kills - siege, siege)
 
 
-def play(folder: Path, minutes: int, seed: int, kills: int) -> int:
+def play(folder: Path, minutes: int, seed: int, kills: int, siege: int) -> int:
     """One game; 0 if nothing is wrong at its end."""
     started = time.monotonic()
     chaos = Chaos(folder, seed)
     try:
-        wrong = chaos.play(minutes, kills)
+        wrong = chaos.play(minutes, kills, siege)
     finally:
         chaos.stop()
     for line in wrong[:40]:
         print(line)
     print(f"runs: {_told(chaos.runs)}; faults: {_told(chaos.faults)}; kills: {_told(chaos.kills)}")
     print(
-        f"{minutes} minutes in {time.monotonic() - started:.0f} s: seed {seed}, {chaos.faults.total()} faults, "
+        f"{minutes + siege} minutes in {time.monotonic() - started:.0f} s: seed {seed}, {chaos.faults.total()} faults, "
         f"{chaos.kills.total()} kills, {len(wrong)} differences"
     )
     return 1 if wrong else 0
@@ -181,7 +201,7 @@ def _toml(folder: Path, url: str) -> str:
     ]
     for name, symbols in SYMBOLS.items():
         text += ["", "[[source]]", f"name = {json.dumps(name)}", f"symbols = {json.dumps(symbols)}",
-                 f"base_url = {json.dumps(url)}", 'timeout = "1s"']  # fmt: skip
+                 f"base_url = {json.dumps(url)}", 'timeout = "1s"', 'history = "1h"']  # fmt: skip
         text += ['calendar = "XNYS"'] if name == "yahoo" else []
     return "\n".join(text) + "\n"
 
