@@ -17,9 +17,11 @@ from pipelines.analytics.detectors import Thresholds
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
 from pipelines.ingest import Feed, Stores
 from pipelines.market import CONTINUOUS, Interval, naive
+from pipelines.secrets import SecretError
 from pipelines.settings import Settings, load
-from pipelines.sources import registry
-from pipelines.sources.base import SourceOptions
+from pipelines.settings_sources import Source as SourceSettings
+from pipelines.sources import factory, registry
+from pipelines.sources.base import Source, SourceOptions
 from warehouse import build
 from warehouse.connect import Location, connect, transaction
 from warehouse.errors import TapewatchError
@@ -54,21 +56,26 @@ class Context:
 
     def feeds(self) -> list[Feed]:
         """The configured sources with their adapters; TapewatchError for one that is not installed."""
-        known = registry()
-        feeds = []
-        for source in self.settings.sources:
-            if source.name not in known:
-                raise TapewatchError(
-                    f"source {source.name}: no such adapter here; there are {', '.join(sorted(known))}"
-                )
-            options = SourceOptions(
+        return [
+            Feed(self._adapter(source), source.symbols, source.calendar) for source in self.settings.sources
+        ]
+
+    def _adapter(self, source: SourceSettings) -> Source:
+        make = factory(source.name)
+        if make is None:
+            raise TapewatchError(
+                f"source {source.name}: no such adapter here; there are {', '.join(sorted(registry()))}"
+            )
+        return make(
+            SourceOptions(
                 base_url=source.base_url or None,
                 timeout_s=source.timeout.total_seconds(),
                 weight_share=source.budget,
+                weight_limit=source.rate_limit or None,
                 state_path=self.settings.data_dir / "sources" / f"{source.name}.json",
+                key=_key(source),
             )
-            feeds.append(Feed(known[source.name](options), source.symbols, source.calendar))
-        return feeds
+        )
 
     def stores(self, con: duckdb.DuckDBPyConnection, run_id: str) -> Stores:
         return Stores(con, self.location, self.landing, run_id, self.calendars)
@@ -189,6 +196,14 @@ def span_of_sessions(first: date, last: date) -> tuple[date, date]:
 def _other_than(usual: int, periods: tuple[int, ...]) -> int:
     """The configured period beside the usual one, which every warehouse has anyway."""
     return next((period for period in periods if period != usual), usual)
+
+
+def _key(source: SourceSettings) -> str:
+    """The source's key; none where it is not to be had: the adapter says so, and the other sources go on."""
+    try:
+        return source.api_key.reveal()
+    except SecretError:
+        return ""
 
 
 def _is_loopback(url: str) -> bool:

@@ -139,6 +139,7 @@ def _header(reply: Reply, of: int) -> dict[str, Any]:
         "server_time": reply.server_time and reply.server_time.isoformat(),
         "retry_after_s": reply.retry_after_s,
         "since": reply.since and reply.since.isoformat(),
+        "until": reply.until and reply.until.isoformat(),
         "of": of,
         "length": len(reply.body),
     }
@@ -171,6 +172,7 @@ def _reply(header: dict[str, Any], body: bytes) -> Reply:
         server_time=_time(header["server_time"]),
         retry_after_s=header["retry_after_s"],
         since=_time(header["since"]),
+        until=_time(header.get("until")),
     )
 
 

@@ -24,13 +24,13 @@ ADAPTERS: Mapping[str, str] = {
     "kraken": CONTINUOUS,
     "yahoo": "XNYS",
     "massive": "XNYS",
-    "finage": "XNYS",
+    "alpha_vantage": "XNYS",
     "fmp": "XNYS",
-    "alphavantage": "XNYS",
+    "finage": "XNYS",
 }
 """Each built-in adapter with the calendar its symbols follow unless told otherwise."""
 
-NEEDS_KEY = frozenset({"massive", "finage", "fmp", "alphavantage"})
+NEEDS_KEY = frozenset({"massive", "alpha_vantage", "fmp", "finage"})
 STREAMS = frozenset({"binance", "binance_futures"})
 
 
@@ -73,6 +73,8 @@ class Source:
     base_url: str = key("", read.address)
     stream_url: str = key("", read.address)
     api_key: Secret = key(Secret(), read.secret)
+    rate_limit: int = key(0, read.whole(0))
+    """Requests (Binance: request weight) a minute that one's plan allows; 0 is the venue's published limit."""
     budget: float = key(0.5, read.number(0.01, 1))
     timeout: timedelta = key(timedelta(seconds=10), read.duration)
     history: timedelta = key(timedelta(days=7), read.duration)

@@ -18,7 +18,8 @@ stream = true                # trades by websocket as well
 # calendar = "24/7"          # or an exchange code such as "XNYS"
 # base_url = "..."           # default: the venue's own market-data host
 # stream_url = "..."
-# budget = 0.5               # share of the venue's rate limit to use at most
+# rate_limit = 300           # requests a minute of your plan; default: the venue's published limit
+# budget = 0.5               # share of that limit to use at most
 # timeout = "10s"
 # history = "7d"             # how far back the first start goes
 

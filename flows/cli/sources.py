@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +14,9 @@ from flows.cli.times import ago
 from flows.context import Context, reading
 from pipelines.secrets import SecretError
 from pipelines.settings import Settings
-from pipelines.settings_sources import NEEDS_KEY, Source
-from pipelines.sources import registry
+from pipelines.settings_sources import Source
+from pipelines.sources import discover
+from pipelines.sources.base import SourceFactory
 
 COLUMNS = (
     *("name", "configured", "symbols", "calendar", "stream", "key", "budget", "fallback", "base_url"),
@@ -30,8 +33,11 @@ def list_(*, call: Injected) -> None:
     """
     context = context_of(call)
     live = states(context)
-    listed = [row | live.get(row["name"], NEVER) for row in rows(context.settings, list(registry()))]
+    found = discover()
+    listed = [row | live.get(row["name"], NEVER) for row in rows(context.settings, found.sources)]
     show(call, listed, COLUMNS)
+    for problem in found.problems.values():
+        print(problem, file=sys.stderr)
 
 
 def states(context: Context) -> dict[str, dict[str, Any]]:
@@ -47,30 +53,38 @@ def states(context: Context) -> dict[str, dict[str, Any]]:
     }
 
 
-def rows(settings: Settings, names: list[str]) -> list[dict[str, Any]]:
+def rows(settings: Settings, adapters: Mapping[str, SourceFactory]) -> list[dict[str, Any]]:
     """One row an adapter, the configured ones first, in the order of the file."""
     configured = {source.name: source for source in settings.sources}
-    ordered = [*configured, *(name for name in names if name not in configured)]
-    return [_row(name, configured.get(name)) for name in ordered]
+    ordered = [*configured, *(name for name in adapters if name not in configured)]
+    return [_row(name, adapters.get(name), configured.get(name)) for name in ordered]
 
 
-def _row(name: str, source: Source | None) -> dict[str, Any]:
+def _row(name: str, adapter: SourceFactory | None, source: Source | None) -> dict[str, Any]:
     return {
         "name": name,
         "configured": source is not None,
         "symbols": list(source.symbols) if source else [],
         "calendar": source.calendar if source else Source(name).calendar,
         "stream": bool(source and source.stream),
-        "key": _key(name, source),
-        "budget": f"{source.budget:.0%}" if source else "",
+        "key": _key(name, adapter, source),
+        "budget": _budget(adapter, source),
         "fallback": list(source.fallback) if source else [],
         "base_url": source.base_url if source else "",
     }
 
 
-def _key(name: str, source: Source | None) -> str:
+def _budget(adapter: SourceFactory | None, source: Source | None) -> str:
+    """What is asked of the venue's limit a minute at most; the limit alone for one that is not configured."""
+    limit = (source.rate_limit if source else 0) or getattr(adapter, "weight_limit", 0)
+    if source is None:
+        return f"{limit}/min" if limit else ""
+    return f"{source.budget:.0%} of {limit}/min" if limit else f"{source.budget:.0%}"
+
+
+def _key(name: str, adapter: SourceFactory | None, source: Source | None) -> str:
     """`none needed`, `set`, or what is missing."""
-    if name not in NEEDS_KEY:
+    if not getattr(adapter, "needs_key", False):
         return "none needed"
     if source is None or not source.api_key:
         return f"needed: env:{name.upper()}_API_KEY"

@@ -105,7 +105,7 @@ class Control:
         return {"labels": [one.as_dict() for one in found]}
 
     def _listed(self, venue: str) -> list[Instrument]:
-        found = (self.book.find(venue, symbol) for symbol in self.book.market.symbols(venue))
+        found = (self.book.find(venue, symbol) for symbol in self.book.symbols(venue))
         return [inst for inst in found if inst]
 
     def _set_clock(self, request: Request) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Control:
         return self.trades(params["venue"], params["symbol"], *self._range(params))
 
     def _symbols(self, request: Request) -> dict[str, Any]:
-        return {venue: self.book.market.symbols(venue) for venue in self.venues}
+        return {venue: self.book.symbols(venue) for venue in self.venues}
 
     def _set_latency(self, request: Request) -> dict[str, Any]:
         self.latency_s = float(_object(request)["seconds"])

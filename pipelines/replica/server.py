@@ -32,6 +32,7 @@ from pipelines.replica.venues.binance import Binance
 from pipelines.replica.venues.binance_futures import BinanceFutures
 from pipelines.replica.venues.binance_streams import BinanceStreams
 from pipelines.replica.venues.coinbase import Coinbase
+from pipelines.replica.venues.keyed import dialects
 from pipelines.replica.venues.kraken import Kraken
 from pipelines.replica.venues.yahoo import Yahoo
 from pipelines.replica.venues.yahoo_streamer import YahooStreamer
@@ -130,6 +131,7 @@ def assemble(
         Yahoo(book),
         Coinbase(book),
         Kraken(book),
+        *dialects(book),
     ]
     app = ReplicaApp(book, clock, faults, venues)
     app.streams = Streams(

@@ -14,6 +14,8 @@ from pipelines.replica.shocks import Shock
 from pipelines.replica.walk import DAY_S
 
 MINUTE_S = 60
+LISTS_LIKE = dict.fromkeys(("massive", "alpha_vantage", "fmp", "finage"), "yahoo")
+"""Venues that list the same names as another one."""
 
 
 class Market(Protocol):
@@ -99,7 +101,11 @@ class Book:
         self.deliveries: dict[tuple[str, str], Delivery] = defaultdict(Delivery)
 
     def find(self, venue: str, symbol: str) -> Instrument | None:
-        return self.market.find(venue, symbol)
+        return self.market.find(LISTS_LIKE.get(venue, venue), symbol)
+
+    def symbols(self, venue: str) -> list[str]:
+        """The venue's own names of what it lists."""
+        return self.market.symbols(LISTS_LIKE.get(venue, venue))
 
     def closed(self, inst: Instrument, start_s: float, end_s: float, now: float) -> Bars:
         """Closed one-minute bars as known now."""

@@ -7,13 +7,29 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, cast
 
+from pipelines.sources.alpha_vantage import AlphaVantage
 from pipelines.sources.base import SourceFactory
 from pipelines.sources.binance import Binance
+from pipelines.sources.binance_futures import BinanceFutures
+from pipelines.sources.coinbase import Coinbase
+from pipelines.sources.finage import Finage
+from pipelines.sources.fmp import Fmp
+from pipelines.sources.kraken import Kraken
+from pipelines.sources.massive import Massive
 from pipelines.sources.yahoo import Yahoo
 
 GROUP = "tapewatch.sources"
-BUILT_IN: Mapping[str, SourceFactory] = {"binance": Binance, "yahoo": Yahoo}
-
+BUILT_IN: Mapping[str, SourceFactory] = {
+    "binance": Binance,
+    "binance_futures": BinanceFutures,
+    "yahoo": Yahoo,
+    "coinbase": Coinbase,
+    "kraken": Kraken,
+    "massive": Massive,
+    "alpha_vantage": AlphaVantage,
+    "fmp": Fmp,
+    "finage": Finage,
+}
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +39,11 @@ class Discovered(NamedTuple):
 
     sources: dict[str, SourceFactory]
     problems: dict[str, str]
+
+
+def factory(name: str) -> SourceFactory | None:
+    """The adapter of that name; installed packages are searched only where it is not one of ours."""
+    return BUILT_IN.get(name) or registry().get(name)
 
 
 def registry() -> dict[str, SourceFactory]:

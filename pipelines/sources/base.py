@@ -13,6 +13,7 @@ Errors a single call can raise, by what the caller can do about them:
     rate_limited blocked circuit_open    the source is paused for all symbols; see `retry_after_s`
     rate_budget time_budget              not asked, to keep within the weight or the time allowed
     unknown_symbol refused               the venue answered that it will not serve this request
+    unauthorized                         the key is missing, wrong or unknown to the venue
     not_json wrong_shape                 the answer is not the documented message; it is a reject too
 """
 
@@ -90,6 +91,8 @@ class Reply:
     retry_after_s: float | None = None
     since: datetime | None = None
     """Rows before it were asked for only because the venue needs it, and are not wanted."""
+    until: datetime | None = None
+    """Rows from it on came only because the venue sends more than was asked for, and are not wanted."""
 
     @property
     def ok(self) -> bool:
@@ -145,8 +148,10 @@ class SourceOptions:
     """Per minute; None is the venue's published one."""
     state_path: Path | None = None
     """Small JSON file through which a pause asked for by the venue outlives this process."""
+    key: str = field(default="", repr=False)
+    """The venue's API key, where it needs one."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Adapter-specific settings, such as keys."""
+    """Adapter-specific settings."""
 
 
 class Source(Protocol):
@@ -155,6 +160,8 @@ class Source(Protocol):
     name: str
     calendar: str
     """Trading hours where the configuration names none: `24/7` or an exchange code such as `XNYS`."""
+    omits_quiet: bool
+    """Whether a minute that is absent from an answer had no trade there; else it is missing."""
 
     def server_time(self) -> datetime:
         """The venue's clock, aware UTC; raises SourceError."""

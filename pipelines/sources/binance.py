@@ -41,6 +41,12 @@ class Binance:
 
     name = "binance"
     calendar = CONTINUOUS
+    omits_quiet = False
+    host = HOST
+    prefix = "/api/v3"
+    page = PAGE
+    weight_limit = 6000
+    info_weight = INFO_WEIGHT
 
     def __init__(
         self,
@@ -49,20 +55,20 @@ class Binance:
         clock: Clock = utc_now,
     ) -> None:
         options = options or SourceOptions()
-        host = (options.base_url or HOST).rstrip("/")
-        venue = Venue(self.name, (host,), connections=10, weight_limit=6000)
+        host = (options.base_url or self.host).rstrip("/")
+        venue = Venue(self.name, (host,), connections=10, weight_limit=self.weight_limit)
         self.client = VenueClient(venue, options, transport, clock)
 
     def server_time(self) -> datetime:
         """The exchange's clock as the reply was written, so never ahead of it."""
-        body = self._get_json(Call("*", "/api/v3/time", {}))
+        body = self._get_json(Call("*", f"{self.prefix}/time", {}))
         return from_epoch_ms(int(body["serverTime"]))
 
     def plan(
         self, symbol: str, since: datetime, until: datetime, now: datetime | None = None
     ) -> list[BarRequest]:
-        """Requests of at most 1,000 bars; Binance keeps every bar since the listing: `now` cuts nothing."""
-        return pages(symbol, since, until, MINUTE * PAGE)
+        """Requests of at most a page of bars; Binance keeps every bar since the listing: `now` cuts nothing."""
+        return pages(symbol, since, until, MINUTE * self.page)
 
     def fetch(self, requests: Sequence[BarRequest]) -> FetchResult:
         """Replies oldest request first: whoever is behind most is asked before the time is used up."""
@@ -70,7 +76,11 @@ class Binance:
             part for request in requests for part in self.plan(request.symbol, request.since, request.until)
         ]
         parts.sort(key=lambda part: part.since)
-        return self.client.get_all([kline_call(part) for part in parts])
+        return self.client.get_all([self.kline_call(part) for part in parts])
+
+    def kline_call(self, request: BarRequest) -> Call:
+        """One page of klines."""
+        return Call(request.symbol, KLINES, kline_params(request, PAGE), KLINES_WEIGHT)
 
     def parse(self, replies: Sequence[Reply], market_now: datetime) -> Parsed:
         return klines_to_bars(replies, market_now)
@@ -81,14 +91,30 @@ class Binance:
         Symbols go side by side, pages of one symbol one after the other. The last page may run past `until`.
         """
         ends = {request.symbol: request.until for request in requests}
-        calls = [first_trades_call(request) for request in requests]
+        calls = [self.first_trades_call(request) for request in requests]
         replies, failures = [], []
         while calls:
             got = self.client.get_all(calls)
             replies += got.replies
             failures += got.failures
-            calls = [call for reply in got.replies if (call := next_trades_call(reply, ends[reply.symbol]))]
+            following = [self.next_trades_call(reply, ends[reply.symbol]) for reply in got.replies]
+            calls = [call for call in following if call]
         return FetchResult(replies, failures)
+
+    def first_trades_call(self, request: BarRequest) -> Call:
+        """The first page of aggregated trades from `since` on."""
+        params = {
+            "symbol": request.symbol,
+            "startTime": str(epoch_ms(request.since)),
+            "endTime": str(epoch_ms(request.until) - 1),
+            "limit": str(PAGE),
+        }
+        return Call(request.symbol, AGG_TRADES, params, AGG_TRADES_WEIGHT)
+
+    def next_trades_call(self, reply: Reply, until: datetime) -> Call | None:
+        """The page after `reply`, by id: many trades share a millisecond, so time would skip or repeat some."""
+        params = following_trades(reply, until)
+        return Call(reply.symbol, AGG_TRADES, params, AGG_TRADES_WEIGHT) if params else None
 
     def parse_trades(self, replies: Sequence[Reply]) -> ParsedTrades:
         return agg_trades_to_frame(replies)
@@ -107,48 +133,35 @@ class Binance:
         """Status by symbol, of these or of all."""
         if not symbols:
             return {}
-        path, asked = "/api/v3/exchangeInfo", {"symbols": orjson.dumps(symbols).decode()}
-        reply = self.client.get(Call("*", path, asked, INFO_WEIGHT))
-        body = self._get_json(Call("*", path, {}, INFO_WEIGHT)) if reply.status == 400 else _json(reply)
+        path, asked = f"{self.prefix}/exchangeInfo", {"symbols": orjson.dumps(symbols).decode()}
+        reply = self.client.get(Call("*", path, asked, self.info_weight))
+        body = self._get_json(Call("*", path, {}, self.info_weight)) if reply.status == 400 else _json(reply)
         return {entry["symbol"]: entry["status"] for entry in body["symbols"]}
 
     def _get_json(self, call: Call) -> dict[str, Any]:
         return _json(self.client.get(call))
 
 
-def kline_call(request: BarRequest) -> Call:
+def kline_params(request: BarRequest, limit: int) -> dict[str, str]:
     """One page of klines; Binance counts both ends in."""
-    params = {
+    return {
         "symbol": request.symbol,
         "interval": "1m",
         "startTime": str(epoch_ms(request.since)),
         "endTime": str(epoch_ms(request.until) - 1),
-        "limit": str(PAGE),
+        "limit": str(limit),
     }
-    return Call(request.symbol, KLINES, params, KLINES_WEIGHT)
 
 
-def first_trades_call(request: BarRequest) -> Call:
-    """The first page of aggregated trades from `since` on."""
-    params = {
-        "symbol": request.symbol,
-        "startTime": str(epoch_ms(request.since)),
-        "endTime": str(epoch_ms(request.until) - 1),
-        "limit": str(PAGE),
-    }
-    return Call(request.symbol, AGG_TRADES, params, AGG_TRADES_WEIGHT)
-
-
-def next_trades_call(reply: Reply, until: datetime) -> Call | None:
-    """The page after `reply`, by id: many trades share a millisecond, so time would skip or repeat some."""
+def following_trades(reply: Reply, until: datetime) -> dict[str, str] | None:
+    """What asks for the trades after a full page that ends before `until`; None where there are none."""
     try:
         rows = orjson.loads(reply.body) if reply.ok else []
         if len(rows) < int(reply.params["limit"]) or rows[-1]["T"] >= epoch_ms(until):
             return None
-        params = {"symbol": reply.symbol, "fromId": str(rows[-1]["a"] + 1), "limit": str(PAGE)}
+        return {"symbol": reply.symbol, "fromId": str(rows[-1]["a"] + 1), "limit": str(PAGE)}
     except (ValueError, KeyError, TypeError):
         return None
-    return Call(reply.symbol, AGG_TRADES, params, AGG_TRADES_WEIGHT)
 
 
 def pages(symbol: str, since: datetime, until: datetime, longest: timedelta) -> list[BarRequest]:

@@ -19,7 +19,7 @@ import httpx
 
 from pipelines.sources.base import Clock, Failure, FetchResult, Reply, SourceOptions, utc_now
 from pipelines.sources.budget import Breaker, WeightBudget
-from pipelines.sources.refusals import BLOCKED, error_of, is_transient, pause_s
+from pipelines.sources.refusals import error_of, is_transient, pause_s, stops, unasked_reason
 from pipelines.sources.venue import Call, Venue, connect, read_reply
 
 BACKOFF_S = 0.25
@@ -162,7 +162,7 @@ class _Round:
             if not await self._pause_before(attempt):
                 break
             outcome = await self._within_budget(connection, call, attempt)
-            if isinstance(outcome, Reply) and pause_s(outcome):
+            if isinstance(outcome, Reply) and stops(outcome):
                 self.stop_reply = outcome
             if isinstance(outcome, Reply) and not is_transient(outcome.status):
                 break
@@ -205,7 +205,7 @@ class _Round:
         timeout, started = min(self.client.options.timeout_s, self._remaining()), loop.time()
         try:
             async with asyncio.timeout(timeout):
-                response = await connection.get(host + call.path, params=dict(call.params))
+                response = await connection.get(host + call.path, params={**call.params, **venue.secret})
         except (TimeoutError, httpx.TimeoutException):
             detail = f"{venue.name} {call.symbol}: no answer from {host} within {timeout:.1f} s"
             return Failure(call.symbol, "timeout", detail), httpx.Headers()
@@ -218,7 +218,7 @@ class _Round:
     def _unasked(self, call: Call) -> Failure:
         who = f"{self.client.venue.name} {call.symbol}"
         if self.stop_reply:
-            reason = "blocked" if self.stop_reply.status in BLOCKED else "rate_limited"
+            reason = unasked_reason(self.stop_reply)
             detail = f"{who}: not asked after HTTP {self.stop_reply.status} to {self.stop_reply.symbol}"
             return Failure(call.symbol, reason, detail, pause_s(self.stop_reply), reason == "rate_limited")
         if self.probe_failed:
@@ -241,4 +241,4 @@ class _Impatient(ThreadPoolExecutor):
 
 
 def _is_answer(outcome: Reply | Failure | None) -> bool:
-    return isinstance(outcome, Reply) and not is_transient(outcome.status) and not pause_s(outcome)
+    return isinstance(outcome, Reply) and not is_transient(outcome.status) and not stops(outcome)

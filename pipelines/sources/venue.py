@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -27,18 +27,23 @@ class Venue:
     """Per minute."""
     jitter_s: float = 0.0
     """Longest random pause before each request, so that we never knock in step."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Query parameters such as a key: sent with every request, written down nowhere."""
+    meaning: Callable[[Reply], Reply] = lambda reply: reply
+    """For a venue that refuses with HTTP 200: the reply with the status that its words mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One GET: `symbol` is whom it is for, `weight` what the venue charges; `since` as in `Reply`."""
+    """One GET: `symbol` is whom it is for, `weight` what the venue charges; `since`, `until` as in `Reply`."""
 
     symbol: str
     path: str
     params: Mapping[str, str]
     weight: int = 1
     since: datetime | None = None
+    until: datetime | None = None
 
 
 def connect(
@@ -56,21 +61,33 @@ def connect(
 
 
 def read_reply(venue: Venue, call: Call, response: httpx.Response, latency_ms: float, now: datetime) -> Reply:
-    """The response as received, with what its headers say about the time and about waiting."""
+    """The response as received, with what its headers say about the time and about waiting.
+
+    A venue that repeats our key in its words gets it struck out before anything is written down.
+    """
     server_time = _http_date(response.headers.get("Date", ""))
-    return Reply(
+    reply = Reply(
         source=venue.name,
         symbol=call.symbol,
         path=call.path,
         params=dict(call.params),
         status=response.status_code,
-        body=response.content,
+        body=_without(response.content, venue.secret),
         received_at=now,
         latency_ms=latency_ms,
         server_time=server_time,
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), server_time or now),
         since=call.since,
+        until=call.until,
     )
+    return venue.meaning(reply)
+
+
+def _without(body: bytes, secret: Mapping[str, str]) -> bytes:
+    for value in secret.values():
+        if value:
+            body = body.replace(value.encode(), b"***")
+    return body
 
 
 @cache

@@ -52,6 +52,8 @@ class Yahoo:
 
     name = "yahoo"
     calendar = "XNYS"
+    omits_quiet = True
+    weight_limit = 2000
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Yahoo:
             self.name,
             hosts,
             connections=2 if real else 10,
-            weight_limit=2000,
+            weight_limit=self.weight_limit,
             jitter_s=0.05 if real else 0.0,
             headers={"User-Agent": BROWSER, "Accept": "application/json"},
         )

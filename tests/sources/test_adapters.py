@@ -223,5 +223,5 @@ def test_plug_ins_join_and_a_bad_one_is_reported(
     assert found.sources["binance"] is Binance
     assert set(found.problems) == {"broken", "binance", "odd"}
     assert "no_such_module" in found.problems["broken"]
-    assert set(registry()) == {"binance", "yahoo", "ours"}
+    assert set(registry()) == {*sources.BUILT_IN, "ours"}
     assert "built-in adapter" in caplog.text

@@ -184,7 +184,7 @@ class Binance:
             raise RefusalError(-1128, "Combination of optional parameters invalid.")
         if "symbol" in call.params:
             return [(call.params["symbol"], self._instrument(call))], False
-        names = self.book.market.symbols(self.name)
+        names = self.book.symbols(self.name)
         if "symbols" in call.params:
             names = symbol_list(call.params["symbols"])
         return [

@@ -37,7 +37,7 @@ class Coinbase:
             at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             return reply_json({"iso": at, "epoch": round(now, 3)})
         if request.path == "/products":
-            return reply_json([self._product(name) for name in self.book.market.symbols(self.name)])
+            return reply_json([self._product(name) for name in self.book.symbols(self.name)])
         match = _CANDLES.fullmatch(request.path)
         if match is None or self.book.find(self.name, match[1]) is None:
             return reply_json({"message": "NotFound"}, 404)

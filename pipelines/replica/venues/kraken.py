@@ -35,7 +35,7 @@ class Kraken:
             stamp = datetime.fromtimestamp(now, UTC).strftime("%a, %d %b %y %H:%M:%S +0000")
             return _result({"unixtime": int(now), "rfc1123": stamp})
         if what == "AssetPairs":
-            names = self.book.market.symbols(self.name)
+            names = self.book.symbols(self.name)
             return _result({name: {"altname": name, "status": "online"} for name in names})
         if what == "OHLC":
             return self._ohlc(dict(request.params), now)
