@@ -157,12 +157,18 @@ def test_config_init_writes_a_file_that_stands(home: Path, capsys: pytest.Captur
     assert main(["config", "init", "sub/new.toml", "--force"]) == 0
 
 
+@pytest.mark.capability("ING-04")
 def test_sources_list_shows_keys_and_state(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sources", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["binance"]["symbols"] == ["BTCUSDT", "ETHUSDT"]
     assert rows["binance"]["key"] == "none needed"
     assert rows["yahoo"]["calendar"] == "XNYS"
+    assert rows["binance"]["budget"] == "50% of 6000/min"
+    needed = {name: row["key"] for name, row in rows.items() if row["key"].startswith("needed")}
+    assert needed == {
+        name: f"needed: env:{name.upper()}_API_KEY" for name in ("massive", "alpha_vantage", "fmp", "finage")
+    }
 
 
 def test_a_surprise_is_told_without_a_traceback(
