@@ -14,7 +14,7 @@ import polars as pl
 from flows.cli.explanation import Check, Explanation
 from flows.cli.lake import Connection, Row, rows
 from flows.context import Context
-from pipelines.analytics import windows
+from pipelines.analytics import moments
 from pipelines.analytics.detectors import VOLATILITY_BARS
 from pipelines.analytics.history import Bars, deviation_pct, series_rows
 from pipelines.analytics.params import RETURNS, SPAN
@@ -64,7 +64,8 @@ FROM (
         told.notes.append(_GONE)
         return
     close, before = sample[-1]["close"], np.array([one["close"] for one in sample[:-1]])
-    mean, std = float(windows.mean(before)), float(windows.sample_std(before))
+    middle, squares = moments.folded(moments.spread, before[:, None])
+    mean, std = float(middle[0]), math.sqrt(squares[0] / (RETURNS - 1))
     deviation = float(deviation_pct(np.array(close), np.array(mean)))
     zscore = (close - mean) / std if std > 0 else None
     limit = context.plan.thresholds.price_pct
@@ -177,7 +178,8 @@ WHERE {_series(row)} AND ts <= {literal(row["ts"])} ORDER BY ts DESC LIMIT {VOLA
     if not stored or stored[0]["ts"] != row["ts"] or len(newest) < RETURNS or not before:
         told.notes.append(_GONE)
         return
-    now, usual = float(windows.sample_std(np.array(newest[::-1]))), statistics.median(before)
+    _, squares = moments.folded(moments.spread, np.array(newest[::-1])[:, None])
+    now, usual = math.sqrt(squares[0] / (RETURNS - 1)), statistics.median(before)
     told.facts["window"] = f"{RETURNS} log returns; usual: the {len(before)} volatilities before"
     limit = context.plan.thresholds.volatility_ratio
     told.formulas = [

@@ -1,24 +1,28 @@
-"""One series' indicators from its bars: windows over arrays, recursions from a seed or a carried state."""
+"""Indicators of whole histories: many series behind one another in flat arrays, computed in pieces that fit a cache."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
-from pipelines.analytics import windows
+from pipelines.analytics import moments, smoothing
+from pipelines.analytics.moments import Join, Sample, Scratch
 from pipelines.analytics.params import PV_WINDOW, RETURNS, SPAN, IndicatorParams
 from pipelines.analytics.windows import Floats
 
-NO_MOVE = 1e-300
-"""Average gain and loss together below it: the price never moved, or so long ago that nothing is left of
-it.
-"""
-
 State = Mapping[str, float]
 """The public and hidden columns of one stored row."""
+
+_CHUNK = 1 << 14
+"""Bars whose windows are computed at a time."""
+_LANES = 512
+"""Series whose averages are computed side by side."""
+_BATCH = 1 << 18
+"""Bars, in whole series, whose missing returns are left out at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,10 @@ class Bars:
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> Bars:
-        """The arrays of a frame's columns, null as NaN."""
-        return cls(*(frame[f.name].cast(pl.Float64).fill_null(np.nan).to_numpy() for f in fields(cls)))
+        """The arrays of a frame's columns, null and infinity as NaN: no number follows from either."""
+        return cls(
+            *(_finite(frame[f.name].cast(pl.Float64).fill_null(np.nan).to_numpy()) for f in fields(cls))
+        )
 
     def slice(self, start: int, stop: int) -> Bars:
         return Bars(*(getattr(self, f.name)[start:stop] for f in fields(self)))
@@ -48,16 +54,80 @@ def series_rows(
     Without a `state` the bars are the series' whole history. With one it is the row before the last `new`
     bars: the recursive columns continue from it, and only the values of those last bars are meant to be read.
     """
-    first = 0 if state is None else len(bars.close) - new
-    seen = 0.0 if state is None else state["bars_seen"] - first
-    counted = seen + np.arange(1.0, len(bars.close) + 1)
-    return _windowed(bars, params) | _recursive(bars, first, state, params) | {"bars_seen": counted}
+    count = len(bars.close)
+    if state is None:
+        return rows(bars, [0, count], params)
+    first = count - new
+    out = _empty(count, [*_averages(params), "bars_seen"])
+    before = {name: np.array([value], dtype=np.float64) for name, value in state.items()}
+    matrix = (bars.close[None], bars.high[None], bars.low[None])
+    smoothing.smoothed(*matrix, params, {n: out[n][None] for n in _averages(params)}, before, first)
+    out["bars_seen"] = state["bars_seen"] - first + np.arange(1.0, count + 1)
+    return out | windowed(bars, [0, count], params) | of_returns(bars, [0, count])
 
 
-def rsi(gain: Floats, loss: Floats) -> Floats:
-    """100 * gain / (gain + loss) of Wilder's averages; NaN where the price has not moved."""
-    moved = gain + loss
-    return 100.0 * gain / np.where(moved < NO_MOVE, np.nan, moved)
+def rows(bars: Bars, edges: Sequence[int], params: IndicatorParams) -> dict[str, Floats]:
+    """Indicators of every bar of every series, by column name.
+
+    edges: the first bar of each series and the end of the last one
+    """
+    out = windowed(bars, edges, params) | averaged(bars, edges, params) | of_returns(bars, edges)
+    lengths = np.diff(np.asarray(edges))
+    out["bars_seen"] = np.arange(1.0, len(bars.close) + 1) - np.repeat(np.asarray(edges)[:-1], lengths)
+    return out
+
+
+def windowed(bars: Bars, edges: Sequence[int], params: IndicatorParams) -> dict[str, Floats]:
+    """Columns of the last so many closes: averages, bands, and the deviation from the bars before."""
+    count, bands = len(bars.close), params.bollingers
+    names = [f"sma_{p}" for p in params.smas] + ["dev_20_pct", "zscore_20"]
+    names += [f"bb_{part}{suffix}" for suffix in bands for part in ("mid", "upper", "lower")]
+    out, scratch = _empty(count, names), Scratch()
+    widths = {width for width, _ in bands.values()} | {RETURNS}
+    reach = max(*params.smas, *widths, RETURNS + 1) - 1
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        for start, stop, since in _chunks(count, reach):
+            close = bars.close[since:stop]
+            scratch.clear()
+            for width, (sums,) in moments.sliding(moments.total, params.smas, close, new=scratch).items():
+                piece = _ending(sums, start, stop)
+                np.divide(piece, width, out=out[f"sma_{width}"][stop - len(piece) : stop])
+            spreads = moments.sliding(moments.spread, widths, close, new=scratch)
+            for suffix, (width, sigmas) in bands.items():
+                if width in spreads:
+                    _band(spreads[width], width, sigmas, suffix, out, start, stop)
+            if RETURNS in spreads:
+                _deviation(spreads[RETURNS], close, out, start, stop)
+    blank = {f"sma_{p}": p - 1 for p in params.smas} | {"dev_20_pct": RETURNS, "zscore_20": RETURNS}
+    blank |= {f"bb_{part}{s}": w - 1 for s, (w, _) in bands.items() for part in ("mid", "upper", "lower")}
+    _blank(out, edges, blank)
+    return out
+
+
+def averaged(bars: Bars, edges: Sequence[int], params: IndicatorParams) -> dict[str, Floats]:
+    """Columns of the exponential averages."""
+    out = _empty(len(bars.close), _averages(params))
+    for lanes in _lanes(edges):
+        spans = [(edges[i], edges[i + 1]) for i in lanes]
+        close, high, low = (_matrix(values, spans) for values in (bars.close, bars.high, bars.low))
+        target = {name: _matrix(values, spans, fill=False) for name, values in out.items()}
+        with np.errstate(invalid="ignore", over="ignore"):
+            smoothing.smoothed(close, high, low, params, target)
+        if not _is_block(spans):
+            for name, values in out.items():
+                for lane, (start, stop) in enumerate(spans):
+                    values[start:stop] = target[name][lane, : stop - start]
+    return out
+
+
+def of_returns(bars: Bars, edges: Sequence[int]) -> dict[str, Floats]:
+    """Columns of the newest 20 and 60 log returns, if these lie within SPAN bars."""
+    return {
+        "volatility_20": _over_valid(moments.spread, RETURNS, _deviation_of_20, edges, bars.ret_log),
+        "pv_corr_60": _over_valid(
+            moments.together, PV_WINDOW, pearson, edges, bars.ret_log, _change(bars, edges)
+        ),
+    }
 
 
 def deviation_pct(close: Floats, average: Floats) -> Floats:
@@ -65,100 +135,161 @@ def deviation_pct(close: Floats, average: Floats) -> Floats:
     return (close - average) * 100.0 / np.where(average != 0, average, np.nan)
 
 
-def true_range(high: Floats, low: Floats, previous_close: Floats) -> Floats:
-    """The bar's range, widened to the close before it."""
-    return np.maximum(high, previous_close) - np.minimum(low, previous_close)
+def sigmas(value: Floats, mean: Floats, squares: Floats, freedom: int) -> Floats:
+    """How many standard deviations (squares / freedom) the value lies above the mean; NaN where there are none."""
+    return (value - mean) / np.sqrt(np.where(squares > 0, squares, np.nan) / freedom)
 
 
-def _windowed(bars: Bars, params: IndicatorParams) -> dict[str, Floats]:
-    """Columns of the last so many bars."""
-    close, before = bars.close, windows.lag(bars.close)
-    out = {f"sma_{p}": windows.rolling(windows.average, p, close) for p in params.smas}
-    for suffix, (width, sigmas) in params.bollingers.items():
-        middle = windows.rolling(windows.mean, width, close)
-        band = sigmas * windows.rolling(windows.population_std, width, close)
-        out |= {
-            f"bb_mid{suffix}": middle,
-            f"bb_upper{suffix}": middle + band,
-            f"bb_lower{suffix}": middle - band,
-        }
-    usual = windows.rolling(windows.mean, RETURNS, before)
-    out["dev_20_pct"] = deviation_pct(close, usual)
-    out["zscore_20"] = windows.sigmas(close, usual, windows.rolling(windows.sample_std, RETURNS, before))
-    out["volatility_20"] = _over_valid(windows.sample_std, RETURNS, bars.ret_log)
-    change = bars.volume - windows.lag(bars.volume)
-    out["pv_corr_60"] = _over_valid(windows.pearson, PV_WINDOW, bars.ret_log, change)
-    return out
+def pearson(moment: Sample) -> Floats:
+    """Correlation of co-moments; NaN where either has no variance."""
+    *_, xx, yy, xy = moment
+    scale = np.sqrt(xx) * np.sqrt(yy)
+    return np.asarray(np.clip(xy / np.where(scale > 0, scale, np.nan), -1.0, 1.0))
 
 
-def _over_valid(statistic: windows.Statistic, width: int, *series: Floats) -> Floats:
-    """`statistic` of the newest `width` bars with a value in every series, if they lie within SPAN bars."""
-    present = ~np.isnan(sum(series))
-    valid = np.flatnonzero(present)
-    if len(valid) < width:
-        return np.full(len(present), np.nan)
-    compact = windows.rolling(statistic, width, *(s[valid] for s in series))
-    newest = np.cumsum(present) - 1
-    oldest = valid[np.maximum(newest - width + 1, 0)]
-    return np.where(oldest > np.arange(len(present)) - SPAN, compact[np.maximum(newest, 0)], np.nan)
+def band(mean: Floats, squares: Floats, width: int, sigmas: float) -> tuple[Floats, Floats]:
+    """Upper and lower: population standard deviations around the mean."""
+    reach = sigmas * np.sqrt(squares / width)
+    return mean + reach, mean - reach
 
 
-def _recursive(bars: Bars, first: int, state: State | None, params: IndicatorParams) -> dict[str, Floats]:
-    """Columns of the exponential averages."""
-    close, previous = bars.close, windows.lag(bars.close)
-    gain, loss = np.maximum(close - previous, 0.0), np.maximum(previous - close, 0.0)
-    ranges = true_range(bars.high, bars.low, previous)
-    out = {f"ema_{p}": _smooth(close, _seed(state, f"ema_{p}"), first, p, 0) for p in params.emas}
-    for p in params.rsis:
-        for name, values in ((f"rsi_{p}_gain", gain), (f"rsi_{p}_loss", loss)):
-            out[name] = _smooth(values, _seed(state, name), first, p, 1, wilder=True)
-        out[f"rsi_{p}"] = rsi(out[f"rsi_{p}_gain"], out[f"rsi_{p}_loss"])
-    for p in params.atrs:
-        out[f"atr_{p}"] = _smooth(ranges, _seed(state, f"atr_{p}"), first, p, 1, wilder=True)
-    for suffix, periods in params.macds.items():
-        out |= _macd(close, first, state, suffix, periods)
-    return out
+def _deviation_of_20(moment: Sample) -> Floats:
+    return np.asarray(np.sqrt(moment[1] / (RETURNS - 1)))
 
 
-def _macd(
-    close: Floats, first: int, state: State | None, suffix: str, periods: tuple[int, int, int]
-) -> dict[str, Floats]:
-    """Both averages begin at the slow one's first bar, and the line shows only where it has a signal."""
-    fast, slow, signal = periods
-    quick_seed, line_seed = _seed(state, f"macd{suffix}_fast"), _seed(state, f"macd{suffix}")
-    slow_seed = None if quick_seed is None or line_seed is None else quick_seed - line_seed
-    quick = _smooth(close, quick_seed, first, fast, slow - fast)
-    line = quick - _smooth(close, slow_seed, first, slow, 0)
-    smoothed = _smooth(line, _seed(state, f"macd_signal{suffix}"), first, signal, slow - 1)
-    return {
-        f"macd{suffix}": np.where(np.isnan(smoothed), np.nan, line),
-        f"macd_signal{suffix}": smoothed,
-        f"macd_hist{suffix}": line - smoothed,
-        f"macd{suffix}_fast": quick,
-    }
+def _band(
+    moment: Sample, width: int, sigmas: float, suffix: str, out: Mapping[str, Floats], start: int, stop: int
+) -> None:
+    mean, squares = (_ending(values, start, stop) for values in moment)
+    at = slice(stop - len(mean), stop)
+    out[f"bb_mid{suffix}"][at] = mean
+    out[f"bb_upper{suffix}"][at], out[f"bb_lower{suffix}"][at] = band(mean, squares, width, sigmas)
 
 
-def _seed(state: State | None, name: str) -> float | None:
-    return None if state is None else state[name]
+def _deviation(moment: Sample, close: Floats, out: Mapping[str, Floats], start: int, stop: int) -> None:
+    """The window before each bar is the one that ended a bar ago."""
+    mean, squares = (_ending(values[:-1], start, stop) for values in moment)
+    at = slice(stop - len(mean), stop)
+    value = close[len(close) - len(mean) :]
+    out["dev_20_pct"][at] = deviation_pct(value, mean)
+    out["zscore_20"][at] = sigmas(value, mean, squares, RETURNS - 1)
 
 
-def _smooth(
-    values: Floats, seed: float | None, first: int, period: int, start: int, wilder: bool = False
+def _ending(values: Floats, start: int, stop: int) -> Floats:
+    """The part of one chunk's windows that end in [start, stop)."""
+    return values[max(len(values) - (stop - start), 0) :]
+
+
+def _over_valid(
+    join: Join, width: int, finish: Callable[[Sample], Floats], edges: Sequence[int], *series: Floats
 ) -> Floats:
-    """Exponential average s + alpha (x - s): from `seed` at row `first`, else from a mean at `start`.
-
-    alpha is 2 / (period + 1), or 1 / period as Wilder has it.
-    """
-    out = np.full(len(values), np.nan)
-    if seed is None:
-        first = start + period
-        if first > len(values):
-            return out
-        seed = out[first - 1] = values[start:first].mean()
-    chain = pl.Series(np.concatenate(([seed], values[first:])))
-    out[first:] = chain.ewm_mean(alpha=alpha(period, wilder), adjust=False).to_numpy()[1:]
+    """`finish` of the newest `width` bars with a value in every series, if they lie within SPAN bars."""
+    out = np.full(len(series[0]), np.nan)
+    scratch = Scratch()
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        for first, last in _batches(edges):
+            start, stop = edges[first], edges[last]
+            present = ~np.isnan(sum(values[start:stop] for values in series))
+            valid = np.flatnonzero(present)
+            if len(valid) < width:
+                continue
+            compact = np.empty(len(valid) - width + 1)
+            kept = [values[start:stop][valid] for values in series]
+            for begin, end, since in _chunks(len(valid), width - 1):
+                scratch.clear()
+                found = moments.sliding(join, (width,), *(values[since:end] for values in kept), new=scratch)
+                if found:
+                    piece = tuple(_ending(values, begin, end) for values in found[width])
+                    compact[end - width + 1 - len(piece[0]) : end - width + 1] = finish(piece)
+            # Where each window ends and begins, and which bars it is the newest of.
+            ends, begins = valid[width - 1 :], valid[: len(compact)]
+            lengths = np.diff(np.append(ends, stop - start))
+            at = np.arange(ends[0], stop - start)
+            own = np.repeat(
+                np.asarray(edges[first:last]) - start, np.diff(np.asarray(edges[first : last + 1]))
+            )
+            oldest = np.repeat(begins, lengths)
+            is_near = (oldest > at - SPAN) & (oldest >= own[ends[0] :])
+            out[start + ends[0] : stop] = np.where(is_near, np.repeat(compact, lengths), np.nan)
     return out
 
 
-def alpha(period: int, wilder: bool) -> float:
-    return 1 / period if wilder else 2 / (period + 1)
+def _change(bars: Bars, edges: Sequence[int]) -> Floats:
+    """The volume against that of the bar before; NaN at a series' first."""
+    out = np.full_like(bars.volume, np.nan)
+    np.subtract(bars.volume[1:], bars.volume[:-1], out=out[1:])
+    out[np.asarray(edges[:-1], dtype=np.int64)] = np.nan
+    return out
+
+
+def _empty(count: int, names: Sequence[str]) -> dict[str, Floats]:
+    return {name: np.empty(count) for name in names}
+
+
+def _averages(params: IndicatorParams) -> list[str]:
+    """The columns that `smoothing.smoothed` fills."""
+    chains = smoothing.Chains(params)
+    names = [c.name for c in (*chains.direct, *chains.signals) if not c.name.endswith("_slow")]
+    names += [f"rsi_{p}" for p in params.rsis]
+    return names + [f"{part}{s}" for s in params.macds for part in ("macd", "macd_hist")]
+
+
+def _blank(out: Mapping[str, Floats], edges: Sequence[int], missing: Mapping[str, int]) -> None:
+    """No value for the first so many bars of each series."""
+    for start, stop in pairwise(edges):
+        for name, bars in missing.items():
+            out[name][start : min(start + bars, stop)] = np.nan
+
+
+def _chunks(count: int, reach: int) -> Iterator[tuple[int, int, int]]:
+    """start, stop, and where the windows that end in [start, stop) begin."""
+    for start in range(0, count, _CHUNK):
+        yield start, min(start + _CHUNK, count), max(start - reach, 0)
+
+
+def _batches(edges: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of whole series with about _BATCH bars."""
+    first = 0
+    for last in range(1, len(edges)):
+        if last + 1 == len(edges) or edges[last + 1] - edges[first] > _BATCH:
+            yield first, last
+            first = last
+
+
+def _lanes(edges: Sequence[int]) -> Iterator[list[int]]:
+    """Series in groups of about one length, so that few lanes run on empty."""
+    lengths = np.diff(np.asarray(edges))
+    group: list[int] = []
+    for i in np.argsort(lengths, kind="stable").tolist():
+        if group and (len(group) == _LANES or lengths[i] > 1.25 * lengths[group[0]] + 64):
+            yield group
+            group = []
+        if lengths[i]:
+            group.append(i)
+    if group:
+        yield group
+
+
+def _is_block(spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether the series lie behind one another and are equally long."""
+    return spans[-1][1] - spans[0][0] == len(spans) * (spans[0][1] - spans[0][0]) and all(
+        a[1] == b[0] and a[1] - a[0] == b[1] - b[0] for a, b in pairwise(spans)
+    )
+
+
+def _matrix(values: Floats, spans: Sequence[tuple[int, int]], fill: bool = True) -> Floats:
+    """(series, bars): a view where they lie as a block, else a copy with NaN behind each series' last bar."""
+    if _is_block(spans):
+        return values[spans[0][0] : spans[-1][1]].reshape(len(spans), -1)
+    longest = max(stop - start for start, stop in spans)
+    out = np.full((len(spans), longest), np.nan) if fill else np.empty((len(spans), longest))
+    if fill:
+        for lane, (start, stop) in enumerate(spans):
+            out[lane, : stop - start] = values[start:stop]
+    return out
+
+
+def _finite(values: Floats) -> Floats:
+    if np.isinf(values).any():
+        return np.where(np.isinf(values), np.nan, values)
+    return values

@@ -11,14 +11,13 @@ oversold a flat line), and there the bands have exactly no width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from pipelines.analytics.baseline import judge
-from pipelines.analytics.history import Bars, series_rows
-from pipelines.analytics.newest import Block, Integers, newest_rows
+from pipelines.analytics.history import Bars, rows, series_rows
+from pipelines.analytics.newest import Block, newest_rows
 from pipelines.analytics.params import (
     SPAN,
     VOLUME_COLUMNS,
@@ -27,7 +26,7 @@ from pipelines.analytics.params import (
     columns,
     hidden_columns,
 )
-from pipelines.analytics.windows import Floats
+from pipelines.analytics.windows import Floats, Integers
 
 __all__ = ["LOOKBACK", "SPAN", "IndicatorParams", "advance", "carried", "columns", "full", "hidden_columns"]
 
@@ -51,11 +50,8 @@ def full(bars: pl.DataFrame, params: IndicatorParams, bars_per_year: BarsPerYear
     enough bars for it.
     """
     bars = _sorted(bars)
-    arrays, starts = Bars.of(bars), _starts(bars)
-    pieces = [
-        series_rows(arrays.slice(start, stop), params) for start, stop in pairwise([*starts, bars.height])
-    ]
-    return _frame(bars, pieces, params, bars_per_year)
+    edges = [*_starts(bars), bars.height]
+    return _frame(bars, [rows(Bars.of(bars), edges, params)] if bars.height else [], params, bars_per_year)
 
 
 def advance(
@@ -90,8 +86,8 @@ def advance(
     for i in np.flatnonzero(~together & (new > 0)):
         start, count, stop = int(starts[i]), int(new[i]), int(starts[i] + old[i] + new[i])
         row = None if young[i] else {name: float(values[i]) for name, values in stored.items()}
-        rows = series_rows(arrays.slice(start, stop), params, row, count)
-        pieces.append({name: values[-count:] for name, values in rows.items()})
+        found = series_rows(arrays.slice(start, stop), params, row, count)
+        pieces.append({name: values[-count:] for name, values in found.items()})
         order.append(np.arange(stop - count, stop))
     return _frame(tail[np.concatenate(order)] if order else tail.clear(), pieces, params, bars_per_year).sort(
         _KEYS
@@ -107,7 +103,7 @@ def _stored(
         raise ValueError(
             f"indicator state: no columns {missing}; the periods have changed, recompute with full()"
         )
-    rows = (
+    known = (
         tail[starts]
         .select("source", "symbol")
         .join(
@@ -117,7 +113,7 @@ def _stored(
             maintain_order="left",
         )
     )
-    stored = {name: rows[name].fill_null(np.nan).to_numpy() for name in names}
+    stored = {name: known[name].fill_null(np.nan).to_numpy() for name in names}
     grown = stored["bars_seen"] >= params.warm_up
     if empty := [name for name in names if np.isnan(stored[name][grown]).any()]:
         raise ValueError(

@@ -1,4 +1,9 @@
-"""Indicators of the newest bars of many series at once: one row of a matrix a series, one column a bar."""
+"""Indicators of the newest bar of many series at once, on arrays: what a minute costs.
+
+A matrix has one row a bar, the newest last, and one column a series, so that every step is one addition of rows.
+`newest_row` is the kernel: matrices and the stored state in, one value a series and column out, which is the state of
+the next bar. It gives the same bits as `history.rows` does for whole histories.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pipelines.analytics import windows
-from pipelines.analytics.history import Bars, alpha, deviation_pct, rsi, true_range
+from pipelines.analytics import moments, smoothing
+from pipelines.analytics.history import Bars, band, deviation_pct, pearson, sigmas
+from pipelines.analytics.moments import Join, Sample
 from pipelines.analytics.params import PV_WINDOW, RETURNS, SPAN, IndicatorParams
-from pipelines.analytics.windows import Floats
+from pipelines.analytics.smoothing import Chains, Weights
+from pipelines.analytics.windows import Floats, Integers, newest
 
-Integers = npt.NDArray[np.int64]
+
+@dataclass(frozen=True)
+class Recent:
+    """The newest bars: (bars, series) matrices, at least `params.lookback` + 1 rows; NaN: no bar or no value."""
+
+    close: Floats
+    volume: Floats
+    ret_log: Floats
+    high: Floats
+    """Of the newest bar alone: (series,)."""
+    low: Floats
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,44 @@ class Block:
     """Column -> its value in each series' stored row."""
 
 
+def newest_row(recent: Recent, state: Mapping[str, Floats], params: IndicatorParams) -> dict[str, Floats]:
+    """Every column but `volatility_ann` and the volume's, of the newest bar: (series,) each.
+
+    state: `carried(params)` of the row before, (series,) each. Every series must have its warm-up behind it.
+    """
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return prices(recent, state, params) | returns(recent)
+
+
+def prices(recent: Recent, state: Mapping[str, Floats], params: IndicatorParams) -> dict[str, Floats]:
+    """The columns that follow from closes, highs and lows."""
+    close = recent.close
+    out = {f"sma_{p}": moments.folded(moments.total, close[-p:])[0] / p for p in params.smas}
+    # The bands' window and the one before the bar are equally wide: one pass for both.
+    both = np.concatenate([close[-RETURNS:], close[-1 - RETURNS : -1]], axis=1)
+    series = close.shape[1]
+    means, squares = moments.folded(moments.spread, both)
+    out["dev_20_pct"] = deviation_pct(close[-1], means[series:])
+    out["zscore_20"] = sigmas(close[-1], means[series:], squares[series:], RETURNS - 1)
+    for suffix, (width, wide) in params.bollingers.items():
+        if width == RETURNS:
+            mean, square = means[:series], squares[:series]
+        else:
+            mean, square = moments.folded(moments.spread, close[-width:])
+        out[f"bb_mid{suffix}"] = mean
+        out[f"bb_upper{suffix}"], out[f"bb_lower{suffix}"] = band(mean, square, width, wide)
+    return out | _averages(recent, state, params) | {"bars_seen": state["bars_seen"] + 1.0}
+
+
+def returns(recent: Recent) -> dict[str, Floats]:
+    """The columns of the newest 20 and 60 log returns, if these lie within SPAN bars."""
+    change = recent.volume[-SPAN:] - recent.volume[-SPAN - 1 : -1]
+    near = recent.ret_log[-SPAN:]
+    of_20 = _over_valid(moments.spread, RETURNS, near)
+    of_60 = _over_valid(moments.together, PV_WINDOW, near, change)
+    return {"volatility_20": np.sqrt(of_20[1] / (RETURNS - 1)), "pv_corr_60": pearson(of_60)}
+
+
 def newest_rows(bars: Bars, block: Block, params: IndicatorParams) -> dict[str, Floats]:
     """Indicators of the block's new bars: series after series, each oldest first, by column name."""
     steps = int(block.new.max())
@@ -37,81 +91,42 @@ def newest_rows(bars: Bars, block: Block, params: IndicatorParams) -> dict[str, 
         _matrix(values, block, params.lookback)
         for values in (bars.close, bars.volume, bars.ret_log, bars.high, bars.low)
     )
-    change = volume - windows.lag(volume)
-    state, columns = block.state, []
+    state, found = block.state, []
     for end in range(params.lookback + 1, params.lookback + 1 + steps):
-        row = _windowed(close[:, :end], ret_log[:, :end], change[:, :end], params)
-        row |= _continued(
-            close[:, end - 2], close[:, end - 1], high[:, end - 1], low[:, end - 1], state, params
-        )
-        columns.append(row)
-        state = row
+        recent = Recent(close[:end], volume[:end], ret_log[:end], high[end - 1], low[end - 1])
+        state = newest_row(recent, state, params)
+        found.append(state)
     present = np.arange(steps) < block.new[:, None]
-    return {name: np.stack([c[name] for c in columns], axis=1)[present] for name in columns[0]}
+    return {name: np.stack([row[name] for row in found], axis=1)[present] for name in found[0]}
+
+
+def _averages(recent: Recent, state: Mapping[str, Floats], params: IndicatorParams) -> dict[str, Floats]:
+    """The exponential averages one bar on from `state`."""
+    chains, close = Chains(params), recent.close
+    weights = Weights.of(chains)
+    average, signal = chains.begin(state, close.shape[1])
+    fed = smoothing.inputs(chains, close[-1:], recent.high[None], recent.low[None], close[-2:-1])[0]
+    average = average + weights.direct * (fed - average)
+    lines = np.stack([average[fast] - average[slow] for fast, slow in chains.legs])
+    signal = signal + weights.signals * (lines - signal)
+    return smoothing.columns(chains, average, signal)
+
+
+def _over_valid(join: Join, width: int, *matrices: Floats) -> Sample:
+    """Moments of the newest `width` rows of each column that are valid in every matrix."""
+    tails = newest(width, *matrices)
+    return moments.folded(join, *tails)
 
 
 def _matrix(values: Floats, block: Block, lookback: int) -> Floats:
-    """(series, lookback + most new bars): the first new bar stands in column `lookback`; NaN: no bar."""
+    """(lookback + most new bars, series): the first new bar stands in row `lookback`; NaN: no bar."""
     kept = np.minimum(block.old, lookback)
     counts = kept + block.new
+    first = block.start + block.old - kept
+    if (kept == lookback).all() and (counts == counts[0]).all():
+        return np.ascontiguousarray(values[first[:, None] + np.arange(counts[0])].T)
     series = np.repeat(np.arange(len(counts)), counts)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    out = np.full((len(counts), lookback + int(block.new.max())), np.nan)
-    out[series, within + (lookback - kept)[series]] = values[
-        within + (block.start + block.old - kept)[series]
-    ]
+    out = np.full((lookback + int(block.new.max()), len(counts)), np.nan)
+    out[within + (lookback - kept)[series], series] = values[within + first[series]]
     return out
-
-
-def _windowed(close: Floats, ret_log: Floats, change: Floats, params: IndicatorParams) -> dict[str, Floats]:
-    """Columns of the windows that end in the matrices' last column."""
-    last, before = close[:, -1], close[:, -1 - RETURNS : -1]
-    out = {f"sma_{p}": windows.average(close[:, -p:]) for p in params.smas}
-    for suffix, (width, sigmas) in params.bollingers.items():
-        middle = windows.mean(close[:, -width:])
-        band = sigmas * windows.population_std(close[:, -width:])
-        out |= {
-            f"bb_mid{suffix}": middle,
-            f"bb_upper{suffix}": middle + band,
-            f"bb_lower{suffix}": middle - band,
-        }
-    usual = windows.mean(before)
-    out["dev_20_pct"] = deviation_pct(last, usual)
-    out["zscore_20"] = windows.sigmas(last, usual, windows.sample_std(before))
-    (returns,) = windows.newest(RETURNS, ret_log[:, -SPAN:])
-    out["volatility_20"] = windows.sample_std(returns)
-    out["pv_corr_60"] = windows.pearson(*windows.newest(PV_WINDOW, ret_log[:, -SPAN:], change[:, -SPAN:]))
-    return out
-
-
-def _continued(
-    previous: Floats,
-    close: Floats,
-    high: Floats,
-    low: Floats,
-    state: Mapping[str, Floats],
-    params: IndicatorParams,
-) -> dict[str, Floats]:
-    """Columns of the exponential averages one bar on from `state`."""
-    out = {"bars_seen": state["bars_seen"] + 1}
-    for p in params.emas:
-        out[f"ema_{p}"] = _on(state[f"ema_{p}"], close, p)
-    for p in params.rsis:
-        gain = _on(state[f"rsi_{p}_gain"], np.maximum(close - previous, 0.0), p, wilder=True)
-        loss = _on(state[f"rsi_{p}_loss"], np.maximum(previous - close, 0.0), p, wilder=True)
-        out |= {f"rsi_{p}_gain": gain, f"rsi_{p}_loss": loss, f"rsi_{p}": rsi(gain, loss)}
-    for p in params.atrs:
-        out[f"atr_{p}"] = _on(state[f"atr_{p}"], true_range(high, low, previous), p, wilder=True)
-    for suffix, (fast, slow, signal) in params.macds.items():
-        quick = state[f"macd{suffix}_fast"]
-        behind = _on(quick - state[f"macd{suffix}"], close, slow)
-        quick = _on(quick, close, fast)
-        line = quick - behind
-        smoothed = _on(state[f"macd_signal{suffix}"], line, signal)
-        out |= {f"macd{suffix}": line, f"macd_signal{suffix}": smoothed}
-        out |= {f"macd_hist{suffix}": line - smoothed, f"macd{suffix}_fast": quick}
-    return out
-
-
-def _on(average: Floats, value: Floats, period: int, wilder: bool = False) -> Floats:
-    return average + alpha(period, wilder) * (value - average)

@@ -1,8 +1,7 @@
 """Statistics of trailing windows, computed in two passes so that a flat window has exactly no spread.
 
 Every function takes windows on the last axis, oldest value first, and returns one value a window; NaN in
-a window gives NaN. The same functions serve one long series (a sliding view) and the newest bar of
-many series (a matrix), so the minute and a full recomputation agree to the last bits.
+a window gives NaN. `moments` has the fast way, for windows whose width is known when they are made.
 """
 
 from __future__ import annotations
@@ -13,14 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Statistic = Callable[..., Floats]
 
 _CHUNK = 1 << 14
-
-
-def average(windows: Floats) -> Floats:
-    """Arithmetic mean."""
-    return np.asarray(windows.mean(axis=-1))
 
 
 def mean(windows: Floats) -> Floats:
@@ -39,10 +34,6 @@ def std(windows: Floats, ddof: int) -> Floats:
 
 def sample_std(windows: Floats) -> Floats:
     return std(windows, ddof=1)
-
-
-def population_std(windows: Floats) -> Floats:
-    return std(windows, ddof=0)
 
 
 def sigmas(value: Floats, middle: Floats, spread: Floats) -> Floats:
@@ -79,21 +70,21 @@ def lag(series: Floats) -> Floats:
 
 
 def newest(width: int, *matrices: Floats) -> list[Floats]:
-    """The newest `width` columns of each row that are valid in every matrix; NaN on the left if fewer.
+    """The newest `width` rows of each column that are valid in every matrix; NaN on top if fewer.
 
-    matrices: (rows, columns), at least `width` columns. Returns one (rows, width) matrix for each.
+    matrices: (rows, columns), at least `width` rows, the newest last. Returns one (width, columns) matrix for each.
     """
-    tails = [m[:, -width:] for m in matrices]
-    holes = np.isnan(sum(tails)).any(axis=1)
+    tails = [m[-width:] for m in matrices]
+    holes = np.isnan(sum(tails)).any(axis=0)
     if not holes.any():
         return tails
-    rows = [m[holes] for m in matrices]
-    valid = ~np.isnan(sum(rows))
-    order = np.argsort(valid, axis=1, kind="stable")[:, -width:]
-    kept = np.take_along_axis(valid, order, axis=1)
+    columns = [m[:, holes] for m in matrices]
+    valid = ~np.isnan(sum(columns))
+    order = np.argsort(valid, axis=0, kind="stable")[-width:]
+    kept = np.take_along_axis(valid, order, axis=0)
     compact = [t.copy() for t in tails]
-    for target, source in zip(compact, rows, strict=True):
-        target[holes] = np.where(kept, np.take_along_axis(source, order, axis=1), np.nan)
+    for target, source in zip(compact, columns, strict=True):
+        target[:, holes] = np.where(kept, np.take_along_axis(source, order, axis=0), np.nan)
     return compact
 
 

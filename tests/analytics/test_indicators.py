@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import polars as pl
 import pytest
@@ -166,3 +169,51 @@ def test_a_senseless_period_is_named() -> None:
         IndicatorParams(macd=(26, 12, 9))
     with pytest.raises(ValueError, match="at least 1 bar"):
         IndicatorParams(sma=(0,))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), None])
+def test_what_is_no_price_gives_no_number(bad: float | None) -> None:
+    bars = tapes.bars(tapes.walk(120, 2))
+    at = pl.int_range(pl.len()) == 60
+    spoilt = bars.with_columns(
+        [
+            pl.when(at).then(pl.lit(bad, pl.Float64)).otherwise(pl.col(c)).alias(c)
+            for c in ("high", "low", "close", "ret_log")
+        ]
+    )
+    rows, whole = full(spoilt, USUAL, CONTINUOUS_YEAR), full(bars, USUAL, CONTINUOUS_YEAR)
+    for column in columns(USUAL):
+        assert rows[column][:60].equals(whole[column][:60]), column
+        assert (
+            rows[column].is_nan().fill_null(False).sum()
+            == rows[column].is_infinite().fill_null(False).sum()
+            == 0
+        )
+    assert rows["sma_20"][60:80].is_null().all()
+    assert rows["sma_20"][80:].equals(whole["sma_20"][80:])
+    assert rows.select("ema_12", "rsi_14", "atr_14", "macd")[60:].null_count().row(0) == (60,) * 4
+
+
+def test_a_tiny_move_of_a_huge_price_is_not_lost() -> None:
+    close = 1e9 + np.random.default_rng(31).normal(0, 1e-3, 300)
+    rows = full(tapes.bars(close), USUAL, CONTINUOUS_YEAR)
+    exact = [[Fraction(c) for c in close[i - 20 : i]] for i in range(20, 300)]
+    means = [sum(window) / 20 for window in exact]
+    for i, (window, mean) in enumerate(zip(exact, means, strict=True), start=20):
+        deviation = math.sqrt(sum((c - mean) ** 2 for c in window) / 19)
+        assert rows["zscore_20"][i] == pytest.approx(
+            float(Fraction(close[i]) - mean) / deviation, rel=1e-3, abs=1e-3
+        )
+
+
+def test_a_wild_price_is_forgotten_with_its_window() -> None:
+    close = tapes.walk(600, 4)
+    wild = np.where(np.arange(600) == 300, 1e12, close)
+    rows, usual = (full(tapes.bars(c), USUAL, CONTINUOUS_YEAR) for c in (wild, close))
+    for column in ("sma_200", "bb_upper", "zscore_20"):
+        assert rows[column][520:].equals(usual[column][520:]), column
+
+
+def test_two_bars_are_too_few_for_anything() -> None:
+    rows = full(tapes.bars(tapes.walk(2, 1)), USUAL, CONTINUOUS_YEAR)
+    assert all(rows[column].is_null().all() for column in columns(USUAL))
