@@ -9,9 +9,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.tsa.adfvalues import mackinnonp
 
+from pipelines.analytics.mackinnon import p_value
 from pipelines.analytics.windows import Floats
+
+SINGULAR = 1e-7
+"""Share of a column that must be new; with less the regression has no unique solution."""
 
 Lags = str | int
 """`aic`, `bic`, or the number of lagged differences itself."""
@@ -28,7 +31,7 @@ class UnitRoot:
     @property
     def p(self) -> float:
         """MacKinnon's asymptotic p of a single series (regression with a constant)."""
-        return float(mackinnonp(self.stat, regression="c", N=1))
+        return float(p_value(self.stat, 1))
 
 
 def unit_root(series: Floats, lags: Lags, constant: bool) -> UnitRoot:
@@ -36,7 +39,8 @@ def unit_root(series: Floats, lags: Lags, constant: bool) -> UnitRoot:
 
     Information criteria search 0 .. ceil(12 (n / 100)^0.25) lags on a common sample (Schwert's rule, as
     statsmodels), the smaller lag winning a tie; the statistic is from the longer sample that the chosen lag
-    allows. Raises ValueError for a constant series and one too short for its lags.
+    allows. Raises ValueError for a constant series, one too short for its lags, and one that moves in so few
+    bars that the regression has no unique solution.
     """
     if series.max() == series.min():
         raise ValueError("the series is constant")
@@ -84,7 +88,10 @@ def _by_lag(series: Floats, most: int, constant: bool) -> tuple[Floats, Floats, 
     lagged = [change[most - k : len(change) - k] for k in range(1, most + 1)]
     first = [np.ones(n)] if constant else []
     table = np.column_stack([*first, *lagged, series[most:-1], change[most:]])
-    factor = np.asarray(np.linalg.qr(table, mode="r"))[len(first) :]
+    factor = np.asarray(np.linalg.qr(table, mode="r"))
+    if (np.abs(factor.diagonal()[:-1]) <= SINGULAR * np.linalg.norm(factor, axis=0)[:-1]).any():
+        raise ValueError("the series moves in too few bars")
+    factor = factor[len(first) :]
     level, moved = factor[:, -2], factor[:, -1]
     left = [np.cumsum(product[::-1])[::-1][: most + 1] for product in (level**2, level * moved, moved**2)]
     return left[0], left[1], left[2], n

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
-from statsmodels.tsa.adfvalues import mackinnoncrit, mackinnonp
 
 from pipelines.analytics.adf import Lags, unit_root
+from pipelines.analytics.mackinnon import critical_5pct, p_value
 from pipelines.analytics.regression import ols
 from pipelines.analytics.windows import Floats
 
@@ -65,8 +65,7 @@ def engle_granger(y: Floats, x: Floats, lags: Lags = "aic") -> EngleGranger:
     y, x = y - y.mean(), x - x.mean()
     line = ols(y, x)
     test = unit_root(y - line.beta * x, lags, constant=False)
-    critical = float(mackinnoncrit(N=2, regression="c", nobs=len(y) - 1)[1])
-    return EngleGranger(test.stat, float(mackinnonp(test.stat, regression="c", N=2)), test.lags, critical)
+    return EngleGranger(test.stat, float(p_value(test.stat, 2)), test.lags, critical_5pct(len(y) - 1, 2))
 
 
 def p_both_orders(y: Floats, x: Floats, lags: Lags = "aic") -> float:

@@ -66,5 +66,8 @@ def _unit_root(
         return None, None, None, f"{logs.len()}/{MIN_BARS} bars"
     if logs.max() == logs.min():
         return None, None, None, "the price has not moved"
-    test = unit_root(logs.to_numpy(), lags, constant=True)
+    try:
+        test = unit_root(logs.to_numpy(), lags, constant=True)
+    except ValueError as error:
+        return None, None, None, str(error)
     return test.stat, test.p, test.p < alpha, None

@@ -1,0 +1,182 @@
+"""Engle-Granger's test of every pair of a panel, in both orders.
+
+Exact: the numbers of statsmodels' `coint` on centred series, to 1e-8 and better, from sums that all pairs share
+(`grams`) and one small factorisation a pair (`solve`). Pairs whose line leaves almost nothing, where those sums
+would cancel, are done again from the residual itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.analytics import solve
+from pipelines.analytics.adf import Lags, most_lags, unit_root
+from pipelines.analytics.cointegration import ALIKE, MIN_BARS
+from pipelines.analytics.grams import Grams, Sums
+from pipelines.analytics.mackinnon import p_value
+from pipelines.analytics.solve import Whole
+from pipelines.analytics.windows import Floats
+
+CLOSE = 1e-4
+"""Share of y's variance, of levels or of differences, below which the residual's sums lose too many digits."""
+WORTH = 4e8
+"""Multiplications from which loading numba (a second) pays."""
+MISSING, SHORT, STILL, SAME, STUCK = 1, 2, 3, 4, 5
+
+
+@dataclass(frozen=True)
+class PairTests:
+    """One row a pair; column 0 is y explained by x, column 1 x by y. Refused pairs have NaN and lags -1.
+
+    y, x: columns of the panel; refusal: 0, or the number of the reason that `why` puts into words
+    """
+
+    bars: int
+    min_bars: int
+    y: Whole
+    x: Whole
+    beta: Floats
+    stat: Floats
+    p: Floats
+    lags: Whole
+    refusal: npt.NDArray[np.int8]
+
+    @property
+    def p_max(self) -> Floats:
+        """The larger p of the two orders decides: going by the better one would double the false alarms."""
+        return np.asarray(self.p.max(axis=1))
+
+    def why(self, pair: int) -> str | None:
+        """Why a pair was refused, in words."""
+        return {
+            0: None,
+            MISSING: "a price is missing or, for logarithms, not positive",
+            SHORT: f"{self.bars}/{self.min_bars} bars in common",
+            STILL: "one of the prices has not moved",
+            SAME: f"the two series are the same (correlation above {ALIKE})",
+            STUCK: "the prices moved in too few bars for this test",
+        }[int(self.refusal[pair])]
+
+
+def both_orders(
+    panel: Floats, pairs: tuple[Whole, Whole] | None = None, lags: Lags = "aic",
+    min_bars: int = MIN_BARS, fast: bool | None = None,
+) -> PairTests:  # fmt: skip
+    """Test the named pairs of columns, else all.
+
+    panel: (bars, series), oldest first; logarithms or prices, NaN where there is none
+    lags:  `aic` or `bic` search as far as `most_lags`, or the number itself; ValueError if it does not fit
+    fast:  compiled or not; where it is not said, by the amount of work, if numba is installed
+    """
+    y, x = np.triu_indices(panel.shape[1], 1) if pairs is None else pairs
+    refusal = _refusals(panel, y, x, min_bars)
+    good = np.flatnonzero(refusal == 0)
+    if not good.size:
+        return _nothing(panel, y, x, min_bars, refusal)
+    used, place = np.unique(np.concatenate([y[good], x[good]]), return_inverse=True)
+    grams = Grams(panel[:, used], longest(len(panel), lags))
+    some = both_orders_of(grams, (place[: good.size], place[good.size :]), lags, min_bars, fast)
+    whole = _nothing(panel, y, x, min_bars, refusal)
+    for name in ("beta", "stat", "p", "lags", "refusal"):
+        getattr(whole, name)[good] = getattr(some, name)
+    return whole
+
+
+def longest(bars: int, lags: Lags) -> int:
+    """Lags that the sums must hold."""
+    most = most_lags(bars, constant=False)
+    if not isinstance(lags, int):
+        return most
+    if not 0 <= lags <= most:
+        raise ValueError(f"{lags} lags do not fit into {bars} bars; at most {most} do")
+    return lags
+
+
+def both_orders_of(
+    grams: Grams, pairs: tuple[Whole, Whole], lags: Lags = "aic", min_bars: int = MIN_BARS, fast: bool | None = None
+) -> PairTests:  # fmt: skip
+    """The same from sums that are at hand, of a panel without holes or still prices."""
+    sums = grams.sums()
+    y, x = (np.ascontiguousarray(side, dtype=np.int64) for side in pairs)
+    shared = sums.levels[y, x]
+    explained = shared * shared / (sums.spread[y] * sums.spread[x])
+    tests = _nothing_of(sums.bars, y, x, min_bars, np.where(explained > ALIKE * ALIKE, SAME, 0))
+    engine = _engine(len(y), sums.most, fast)
+    for order, (left, right) in enumerate(((y, x), (x, y))):
+        beta = shared / sums.spread[right]
+        lag, stat = _fits(engine, sums, left, right, beta, lags)
+        moved = sums.own[0, left] - beta * (2.0 * sums.summed[0, left, right] - beta * sums.own[0, right])
+        close = np.minimum(1.0 - explained, moved / sums.own[0, left]) < CLOSE
+        for pair in np.flatnonzero((close | np.isnan(stat)) & (tests.refusal == 0)):
+            lag[pair], stat[pair] = _directly(grams, left[pair], right[pair], lags)
+        tests.beta[:, order], tests.stat[:, order], tests.lags[:, order] = beta, stat, lag
+    tests.refusal[(tests.refusal == 0) & np.isnan(tests.stat).any(axis=1)] = STUCK
+    for values, nothing in ((tests.beta, np.nan), (tests.stat, np.nan), (tests.lags, -1)):
+        values[tests.refusal != 0] = nothing
+    tests.p[:] = p_value(tests.stat, 2)
+    return tests
+
+
+def _fits(
+    engine: ModuleType, sums: Sums, y: Whole, x: Whole, beta: Floats, lags: Lags
+) -> tuple[Whole, Floats]:
+    """Lags and statistic; the latter from the longer sample that the chosen lag allows."""
+    if isinstance(lags, int):
+        return np.full(len(y), lags), engine.statistic(sums, y, x, beta, lags)
+    n = sums.bars - 1 - sums.most
+    penalty = {"aic": 2.0, "bic": math.log(n)}.get(lags)
+    if penalty is None:
+        raise ValueError(f"lags: {lags!r} is neither aic, bic nor a number")
+    # n log(squares) + penalty k is least where squares exp(penalty k / n) is: no logarithm a pair and lag.
+    lag: Whole = engine.choose(sums, y, x, beta, np.exp(penalty * np.arange(sums.most + 1) / n))
+    stat = np.full(len(y), np.nan)
+    for number in range(sums.most + 1):
+        of = np.flatnonzero(lag == number)
+        if of.size:
+            stat[of] = engine.statistic(sums, y[of], x[of], beta[of], number)
+    return lag, stat
+
+
+def _directly(grams: Grams, y: int, x: int, lags: Lags) -> tuple[int, float]:
+    """One pair from its own residual; NaN where even that has no unique fit."""
+    left, right = grams.series(y), grams.series(x)
+    try:
+        test = unit_root(left - float(left @ right) / float(right @ right) * right, lags, constant=False)
+    except ValueError:
+        return -1, math.nan
+    return test.lags, test.stat
+
+
+def _engine(pairs: int, most: int, fast: bool | None) -> ModuleType:
+    if fast is None:
+        fast = pairs * (most + 3) ** 3 > WORTH and importlib.util.find_spec("numba") is not None
+    # Numba takes most of a second to load, which only a large scan earns back.
+    return importlib.import_module("pipelines.analytics.solve_fast") if fast else solve
+
+
+def _refusals(panel: Floats, y: Whole, x: Whole, min_bars: int) -> npt.NDArray[np.int8]:
+    whole = np.isfinite(panel).all(axis=0)
+    still = np.asarray((panel == panel[:1]).all(axis=0))
+    refusal = np.zeros(len(y), dtype=np.int8)
+    refusal[still[y] | still[x]] = STILL
+    if len(panel) < min_bars:
+        refusal[:] = SHORT
+    refusal[~(whole[y] & whole[x])] = MISSING
+    return refusal
+
+
+def _nothing(panel: Floats, y: Whole, x: Whole, min_bars: int, refusal: npt.ArrayLike) -> PairTests:
+    return _nothing_of(len(panel), y, x, min_bars, refusal)
+
+
+def _nothing_of(bars: int, y: Whole, x: Whole, min_bars: int, refusal: npt.ArrayLike) -> PairTests:
+    beta, stat, p = (np.full((len(y), 2), np.nan) for _ in range(3))
+    lags = np.full((len(y), 2), -1, dtype=np.int64)
+    return PairTests(bars, min_bars, y, x, beta, stat, p, lags, np.array(refusal, dtype=np.int8))
