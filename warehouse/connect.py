@@ -29,6 +29,8 @@ ONE_SCAN = "SET GLOBAL sqlite_disable_multithreaded_scans = true"
 """Without it a scan of the catalog stops at the highest rowid that its transaction saw first: a reader in an open
 transaction would silently find no rows in files that were merged meanwhile (6 rows became 0)."""
 
+DISK_FULL = ("No space left on device", "database or disk is full", "disk I/O error", "quota exceeded")
+
 
 @dataclass(frozen=True)
 class Location:
@@ -119,9 +121,9 @@ def snapshot(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
         con.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         _rollback(con)
-        raise
+        raise _told(error) from error
 
 
 @contextmanager
@@ -139,9 +141,23 @@ def transaction(con: duckdb.DuckDBPyConnection, location: Location) -> Iterator[
             if location.is_embedded:
                 _sync_new_files(Path(location.storage_uri), started_ms)
             con.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             _rollback(con)
-            raise
+            raise _told(error, location.home) from error
+
+
+def _told(error: BaseException, home: Path | None = None) -> BaseException:
+    """A full disk in plain words, whichever of DuckDB, SQLite and the kernel has met it; other errors as they are.
+
+    SQLite says no more than `disk I/O error` where the disk has no room for its shared memory.
+    """
+    if not isinstance(error, duckdb.Error | OSError) or not any(words in str(error) for words in DISK_FULL):
+        return error
+    where = f" below {home}" if home else ""
+    return WarehouseError(
+        f"the warehouse's disk is full{where}: {' '.join(str(error).split())}. Nothing was written by halves; free "
+        "space or lower [retention], the next run catches up by itself"
+    )
 
 
 def _rollback(con: duckdb.DuckDBPyConnection) -> None:
