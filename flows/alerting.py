@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -10,14 +11,14 @@ import duckdb
 import polars as pl
 
 from flows.context import Context
-from pipelines.alerts.columns import with_configured
+from flows.orders import catalogue_of
 from pipelines.alerts.grouping import Route, at_least
-from pipelines.alerts.history import read_alerts, read_rules, write_events
+from pipelines.alerts.history import Orders, read_alerts, read_orders, write_events
 from pipelines.alerts.judge import judge as judge_rows
 from pipelines.alerts.outgoing import outgoing
-from pipelines.alerts.rules import Rule, Severity, built_in, rule_from
+from pipelines.alerts.rules import Rule, Severity, built_in, in_force, rule_from
+from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert, open_labels, step
-from pipelines.analytics.params import columns
 from pipelines.derive import Derived
 from pipelines.market import utc
 from reports.options import Limits, RuleInForce, SiteOptions
@@ -26,23 +27,30 @@ from warehouse.stage import frame
 
 LOOK_BACK = timedelta(hours=8)
 """Ended alerts kept in view: longer than the repeat interval and than a bar that may be judged again."""
+ORIGINS = {"built-in": "built in", "config": "configuration", "user": "alerts add"}
 CATCH_UP = timedelta(hours=6)
 """Rows older than this against their source's clock are history: they make anomalies, not alerts."""
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """What the rules had to say: alert events, and messages for the outbox."""
+    """What the rules had to say: alert events, and messages for the outbox; and what users had asked for."""
 
     events: list[Alert]
     messages: list[dict[str, Any]]
+    orders: Orders = field(default_factory=Orders)
 
 
-def rules_of(con: duckdb.DuckDBPyConnection, context: Context) -> list[Rule]:
+def orders_of(con: duckdb.DuckDBPyConnection, context: Context) -> Orders:
+    """Rules and silences that users have made."""
+    return read_orders(con, catalogue_of(context))
+
+
+def rules_of(context: Context, orders: Orders) -> list[Rule]:
     """Built-in, configured and user-made rules; a later one of the same name replaces an earlier."""
-    catalogue = with_configured(columns(context.plan.params))
+    catalogue = catalogue_of(context)
     configured = [rule_from(rule.table(), catalogue) for rule in context.settings.rules if rule.enabled]
-    return [*built_in([str(i) for i in context.plan.intervals]), *configured, *read_rules(con, catalogue)]
+    return [*built_in([str(i) for i in context.plan.intervals]), *configured, *orders.rules]
 
 
 def judge(
@@ -56,7 +64,8 @@ def judge(
     pairs: pl.DataFrame | None = None,
 ) -> Spoken:
     """Judges a run's new rows; call it holding the writer's lock, before the transaction that writes them."""
-    rules = rules_of(con, context)
+    orders = orders_of(con, context)
+    rules = rules_of(context, orders)
     before = read_alerts(con, utc(market_now) - LOOK_BACK)
     series = _live_rows(derived) if derived is not None else None
     judged = judge_rows(rules, utc(market_now), series, pairs, feeds, open_labels(before))
@@ -67,9 +76,11 @@ def judge(
         outbox.told_by_channel(con),
         utc(market_now),
         routes_of(context),
+        orders.silences,
         simulated=context.is_simulated,
+        wall=utc(now),
     )
-    return Spoken(events, sent)
+    return Spoken(events, sent, orders)
 
 
 def routes_of(context: Context) -> dict[str, Route]:
@@ -101,8 +112,12 @@ def newest_pairs(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
-def site_options(context: Context, market_now: datetime, run_id: str | None, now: datetime) -> SiteOptions:
-    """What a render is told from outside."""
+def site_options(
+    context: Context, market_now: datetime, run_id: str | None, now: datetime, orders: Orders | None = None
+) -> SiteOptions:
+    """What a render is told from outside; orders: users' rules and silences."""
+    asked = orders or Orders()
+    silences = [one for one in asked.silences if one.is_in_force(now)]
     limits = context.plan.thresholds
     settings = context.settings
     return SiteOptions(
@@ -121,8 +136,8 @@ def site_options(context: Context, market_now: datetime, run_id: str | None, now
             latency_ms=limits.latency_ms,
             stale_s=limits.stale_s,
         ),
-        rules=[_in_force(rule) for rule in built_in([str(i) for i in context.plan.intervals])]
-        + [_in_force(rule_from(rule.table())) for rule in settings.rules if rule.enabled],
+        rules=[_in_force(rule, silences) for rule in in_force(rules_of(context, asked), now)],
+        silences=silences,
     )
 
 
@@ -138,7 +153,8 @@ def _live_rows(derived: Derived) -> pl.DataFrame | None:
     return derived.rows.filter(pl.col("is_complete"), pl.col("ts") >= horizon)
 
 
-def _in_force(rule: Rule) -> RuleInForce:
+def _in_force(rule: Rule, silences: Sequence[Silence]) -> RuleInForce:
+    quiet = [one for one in silences if one.is_about(rule.name)]
     return RuleInForce(
         name=rule.name,
         when=rule.when,
@@ -147,5 +163,7 @@ def _in_force(rule: Rule) -> RuleInForce:
         on=", ".join(rule.on),
         hold=f"{rule.for_} bars" if rule.for_ > 1 else "",
         clear=rule.clear or "",
-        origin=rule.origin,
+        origin=ORIGINS[rule.origin],
+        expires=rule.expires_at,
+        silences=quiet,
     )

@@ -104,6 +104,7 @@ def gather(
         anomalies=anomalies,
         history=_history(con, since, until, before, found.filter(is_old)),
         alerts=read_alerts(con, since + shift),
+        silences=[one for one in alerting.orders_of(con, context).silences if one.is_in_force(until)],
         pairs=_pairs(con),
         quality=_quality(con, until),
         gaps=_gaps(con, since),

@@ -26,7 +26,10 @@ def run_report(
     newest = scalar(con, "SELECT max(market_now) FROM source_states")
     market_now = utc(newest) if isinstance(newest, datetime) and at is None else now
     return publish(
-        con, context.settings.site_dir, alerting.site_options(context, market_now, run_id, now), "full"
+        con,
+        context.settings.site_dir,
+        alerting.site_options(context, market_now, run_id, now, alerting.orders_of(con, context)),
+        "full",
     )
 
 

@@ -21,6 +21,7 @@ import polars as pl
 from flows import alerting
 from flows.context import Context, sessions_around
 from pipelines import derive
+from pipelines.alerts.history import Orders
 from pipelines.ingest import Feed, Ingested, ingest_minute
 from pipelines.market import CONTINUOUS, floor_minute, naive, utc
 from reports.site import Published, publish
@@ -51,6 +52,7 @@ class Run:
         self.started_at = datetime.now(UTC)
         self.ingested: list[Ingested] = []
         self.lag_s: float | None = None
+        self.orders: Orders | None = None
         self.took_ms: dict[str, list[float]] = {}
 
     @property
@@ -113,6 +115,7 @@ def derive_and_alert(run: Run) -> Derivation:
             derive.write(con, found, context.plan, run.run_id, naive(now))
             _write_states(con, run, now)
             alerting.write(con, spoken, now, run.run_id)
+        run.orders = spoken.orders
         derive.remember(con, found, context.plan, run.run_id, naive(now), context.kept_tails)
     run.lag_s = (datetime.now(UTC) - run.scheduled).total_seconds()
     run.took_ms["derive"] = [(time.perf_counter() - started) * 1000]
@@ -126,7 +129,8 @@ def derive_and_alert(run: Run) -> Derivation:
 def publish_site(run: Run, scope: Literal["minute", "full"] = "minute") -> Published:
     """The pages and files of the site that this minute changed."""
     started = time.perf_counter()
-    options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC))
+    asked = run.orders or alerting.orders_of(run.con, run.context)
+    options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC), asked)
     done = publish(run.con, run.context.settings.site_dir, options, scope)
     run.took_ms["publish"] = [(time.perf_counter() - started) * 1000]
     _note_build(run)

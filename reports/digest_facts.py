@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.alerts.episodes import episodes
 from pipelines.alerts.grouping import alert_facts, message_id
 from pipelines.alerts.rules import SEVERITIES
+from pipelines.alerts.silences import Silence, subjects_of
 from pipelines.alerts.states import Alert
 from pipelines.market import Series, utc
 
@@ -42,6 +43,7 @@ def digest_facts(
     anomalies: pl.DataFrame,
     history: History | None = None,
     alerts: Iterable[Alert] = (),
+    silences: Sequence[Silence] = (),
     pairs: pl.DataFrame | None = None,
     quality: pl.DataFrame | None = None,
     gaps: pl.DataFrame | None = None,
@@ -53,7 +55,7 @@ def digest_facts(
     """JSON-ready facts of [since, until), times aware UTC; frames are public views over that span.
 
     anomalies: of bars of that span.  history: older bars that came meanwhile, told in one line and their gravest.
-    pairs: newest `pair_stats` a pair, stretched ones are picked here (and may carry a list column `spark`).
+    silences: those in force.  pairs: newest `pair_stats` a pair, stretched ones are picked here (and may carry a list column `spark`).
     quality: newest row a check.  gaps: those open or detected since.  runs: those finished since.
     sources: source, lag_s, state.  closes: recent closes for the sparklines of the series shown.
     """
@@ -74,7 +76,7 @@ def digest_facts(
         "episodes_total": len(found),
         "episodes_open": sum(row["state"] == "open" for row in found),
         "history": _history(history, until),
-        "alerts": [alert_facts(alert) for alert in sorted(told, key=_alert_order)][:SHOWN],
+        "alerts": [_told(alert, silences) for alert in sorted(told, key=_alert_order)[:SHOWN]],
         "alerts_firing": sum(alert.state == "firing" for alert in told),
         "alerts_resolved": sum(alert.state == "resolved" for alert in told),
         "pairs": stretched[:SHOWN],
@@ -87,6 +89,13 @@ def digest_facts(
         "sources": [_jsonable(row) for row in sources.iter_rows(named=True)] if sources is not None else [],
         "runs": _runs(runs),
     }
+
+
+def _told(alert: Alert, silences: Sequence[Silence]) -> dict[str, Any]:
+    names = [alert.id, *subjects_of(*alert.labels[:3])]
+    quiet = next((one for one in silences if one.covers(alert.rule, names)), None)
+    until = utc(quiet.ends_at).isoformat() if quiet else None
+    return alert_facts(alert) | {"silenced_until": until, "silenced_why": quiet.reason if quiet else None}
 
 
 def _history(history: History | None, until: datetime) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from pipelines.alerts.silences import Silence
 from pipelines.market import Interval, utc
 
 
@@ -26,7 +27,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class RuleInForce:
-    """A rule as the methods page lists it; `hold` is its `for`."""
+    """A rule as the pages list it; `hold` is its `for`, `expires` aware UTC (None: never), `silences` are of it."""
 
     name: str
     when: str
@@ -36,6 +37,8 @@ class RuleInForce:
     hold: str = ""
     clear: str = ""
     origin: str = "built in"
+    expires: datetime | None = None
+    silences: Sequence[Silence] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class SiteOptions:
     now:           the wall clock (aware UTC)
     market_now:    the market's own clock, which decides what is old; default `now`
     intervals:     windows the pages show, narrowest first
+    silences:      those in force at `now`
     settings:      (section, key, value, where it comes from), shown on the methods page; never a secret
     minute_series: up to how many series the minute also rewrites each symbol's page and API files;
                    beyond it the minute writes overview, pulse and the charts' tails, the full render the rest
@@ -58,6 +62,7 @@ class SiteOptions:
     intervals: Sequence[str] = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
     limits: Limits = field(default_factory=Limits)
     rules: Sequence[RuleInForce] = ()
+    silences: Sequence[Silence] = ()
     settings: Sequence[tuple[str, str, str, str]] = ()
     warehouse: str = "data/warehouse"
     last_digest: datetime | None = None

@@ -8,20 +8,19 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows.alerting import rules_of
+from flows import orders
+from flows.alerting import orders_of, rules_of
 from flows.cli.call import Injected, UsageError
 from flows.cli.lake import Connection, Row, close_to, context_of
 from flows.cli.tables import print_json, show, table
 from flows.cli.times import deadline
 from flows.context import Context, reading, writing
-from pipelines.alerts.columns import with_configured
-from pipelines.alerts.history import read_rules, remove_rule, write_rule
+from flows.orders import catalogue_of
+from pipelines.alerts.history import Orders
 from pipelines.alerts.preview import episodes_of
 from pipelines.alerts.preview import preview as played
 from pipelines.alerts.rules import Catalogue, Rule, RuleError, built_in, rule_from, table_of
 from pipelines.alerts.states import Alert
-from pipelines.analytics.params import columns
-from warehouse.connect import transaction
 from warehouse.errors import TapewatchError
 from warehouse.stage import frame, literal, literals, scalar
 
@@ -89,16 +88,12 @@ def add(
         "for": for_,
     }
     given |= {"clear": clear or None, "expires": until.isoformat() if until else None}
-    rule = made(given | {"interval": _intervals(interval)}, catalogue_of(context))
-    if rule.subject == "feed" or (rule.subject == "pair" and not interval):
-        rule = replace(rule, intervals=())
-    configured = {one.name for one in context.settings.rules}
-    if rule.name in configured:
-        raise UsageError(
-            f"{rule.name}: the configuration has a rule of this name; change it there or choose another name"
-        )
-    with writing(context) as con, transaction(con, context.location):
-        write_rule(con, rule, now)
+    try:
+        rule = orders.rule_to_add(context, given, _intervals(interval) if interval else None)
+    except RuleError as error:
+        raise UsageError(str(error)) from None
+    with writing(context) as con:
+        orders.add_rule(con, context, rule)
     if call.json:
         print_json(_row(rule, now, True))
         return
@@ -119,21 +114,13 @@ def rm(name: str, /, *, call: Injected) -> None:
         Its name.
     """
     context = context_of(call)
-    with reading(context) as con:
-        names = [rule.name for rule in read_rules(con, catalogue_of(context))]
+    names = [rule.name for rule in every_rule(context)]
     if name not in names:
-        others = {rule.name: rule.origin for rule in every_rule(context)}
-        if others.get(name) == "config":
-            raise TapewatchError(
-                f"{name} stands in {context.settings.path}; remove it there, or set enabled = false"
-            )
-        if name in others:
-            raise TapewatchError(f"{name} is built in; a [[rule]] of the same name replaces it")
         raise TapewatchError(
             f"{name}: no such rule{close_to(name, names)}; `tapewatch alerts rules` lists them"
         )
-    with writing(context) as con, transaction(con, context.location):
-        remove_rule(con, name, datetime.now(UTC))
+    with writing(context) as con:
+        orders.remove_rule(con, context, name)
     print(f"{name}: removed")
 
 
@@ -172,16 +159,9 @@ def preview(rule: str, /, *, days: int = 7, when: str = "", interval: str = "", 
 def every_rule(context: Context) -> list[Rule]:
     """All rules, expired ones too; without a warehouse nobody has added one."""
     if not context.location.exists:
-        catalogue = catalogue_of(context)
-        configured = [rule_from(one.table(), catalogue) for one in context.settings.rules if one.enabled]
-        return [*built_in([str(i) for i in context.plan.intervals]), *configured]
+        return rules_of(context, Orders())
     with reading(context) as con:
-        return rules_of(con, context)
-
-
-def catalogue_of(context: Context) -> Catalogue:
-    """The columns a rule may name, with those that the configuration adds."""
-    return with_configured(columns(context.plan.params))
+        return rules_of(context, orders_of(con, context))
 
 
 def made(given: dict[str, Any], catalogue: Catalogue) -> Rule:
@@ -208,7 +188,7 @@ def _chosen(con: Connection, context: Context, name: str, when: str, interval: s
         given = {"name": name, "when": when, "interval": _intervals(interval)}
         rule = made(given, catalogue_of(context))
         return replace(rule, intervals=()) if rule.subject == "pair" and not interval else rule
-    known = {rule.name: rule for rule in rules_of(con, context)}
+    known = {rule.name: rule for rule in rules_of(context, orders_of(con, context))}
     if name not in known:
         raise TapewatchError(
             f"{name}: no such rule{close_to(name, known)}; `tapewatch alerts rules` lists them, and --when tries a new one"

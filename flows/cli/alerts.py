@@ -1,4 +1,4 @@
-"""`tapewatch alerts`: alerts, acknowledgements, silences, messages."""
+"""`tapewatch alerts list|ack|resend`: alerts, acknowledgements, messages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import getpass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from flows import orders
 from flows.cli.call import Injected, UsageError
 from flows.cli.lake import Connection, close_to, context_of, rows
 from flows.cli.tables import print_json, show
-from flows.cli.times import deadline
 from flows.context import reading, writing
-from pipelines.alerts.history import acknowledge
 from pipelines.market import naive
 from warehouse import outbox
 from warehouse.connect import transaction
@@ -74,33 +73,9 @@ def ack(id: str, /, *, note: str = "", call: Injected) -> None:
             f"{whole} ({before['rule']}): acknowledged already at {before['acked_at']:%Y-%m-%d %H:%M:%S} UTC"
         )
         return
-    with writing(context) as con, transaction(con, context.location):
-        acknowledge(con, whole, datetime.now(UTC), getpass.getuser(), note)
+    with writing(context) as con:
+        orders.acknowledge(con, context, whole, getpass.getuser(), note)
     print(f"{whole} ({before['rule']}, {before['state']}): acknowledged")
-
-
-def silence(matcher: str, /, *, reason: str, until: str = "1h", call: Injected) -> None:
-    """Keep matching alerts quiet until a time, with a reason everybody sees.
-
-    Example: tapewatch alerts silence "binance:BTC*" --until 2h --reason "exchange maintenance"
-
-    Parameters
-    ----------
-    matcher
-        A rule's name, a symbol or a pair, with globs.
-    reason
-        Why.
-    until
-        A duration such as 2h, or a time.
-    """
-    del call, matcher
-    if not reason.strip():
-        raise UsageError("--reason: say why, everybody sees it")
-    deadline(until, "--until", datetime.now(UTC))
-    raise TapewatchError(
-        "silences have no place in the warehouse yet, they come with the alerts issue; until then `tapewatch alerts "
-        "ack ID` keeps one alert from repeating"
-    )
 
 
 def resend(id: str, /, *, call: Injected) -> None:

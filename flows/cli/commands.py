@@ -50,7 +50,12 @@ GROUPS = {
             "rm": ("flows.cli.alert_rules:rm", "Remove a rule made by `alerts add`."),
             "list": ("flows.cli.alerts:list_", "Alerts, the newest first."),
             "ack": ("flows.cli.alerts:ack", "Acknowledge an alert."),
-            "silence": ("flows.cli.alerts:silence", "Keep matching alerts quiet for a while, with a reason."),
+            "silence": (
+                "flows.cli.alert_silences:silence",
+                "Keep matching alerts quiet for a while, with a reason.",
+            ),
+            "silences": ("flows.cli.alert_silences:silences", "What is kept quiet, until when, and why."),
+            "unsilence": ("flows.cli.alert_silences:unsilence", "End a silence before its time."),
             "resend": ("flows.cli.alerts:resend", "Send a dead message again."),
             "preview": ("flows.cli.alert_rules:preview", "When a rule would have fired."),
         },

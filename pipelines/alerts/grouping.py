@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any, Literal
 
 from pipelines.alerts.rules import SEVERITIES, Severity
+from pipelines.alerts.silences import Silence, silence_of, subjects_of
 from pipelines.alerts.states import Alert
 from pipelines.market import MINUTE
 
@@ -41,32 +41,6 @@ class Route:
     send_resolved: bool = True
     escalate_after: timedelta | None = None
     escalate_to: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Silence:
-    """No messages about what matches, from `starts_at` until `ends_at`, with a reason and an author.
-
-    rule and on are globs; `on` matches a symbol, source:symbol, a pair or a source; empty = everything.
-    """
-
-    id: str
-    reason: str
-    author: str
-    starts_at: datetime
-    ends_at: datetime
-    rule: str = "*"
-    on: tuple[str, ...] = ()
-
-    def covers(self, alert: Alert, now: datetime) -> bool:
-        return (
-            self.starts_at <= now < self.ends_at
-            and fnmatchcase(alert.rule.lower(), self.rule.lower())
-            and (
-                not self.on
-                or any(fnmatchcase(name, glob.lower()) for name in _names(alert) for glob in self.on)
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -104,22 +78,29 @@ def notices(
     now: datetime,
     route: Route | None = None,
     silences: Sequence[Silence] = (),
+    wall: datetime | None = None,
 ) -> list[Notice]:
     """The messages due at `now`: at most one a group, plus its escalation.
 
     alerts: the newest event of each episode that is open or ended since its group last spoke.
-    told: by group key; escalations under `escalation|<group>`.
+    told: by group key; escalations under `escalation|<group>`.  wall: the clock of the silences, else `now`.
     """
     route = route or Route()
     pushed = [alert for alert in alerts
               if alert.fired_at and alert.severity in route.severities
-              and not any(silence.covers(alert, now) for silence in silences)]  # fmt: skip
+              and silence_on(alert, silences, wall or now) is None]  # fmt: skip
     found: list[Notice] = []
     for key, members in groupby(sorted(pushed, key=_order), key=group_key):
         group = tuple(members)
         found += _group_notice(key, group, told.get(key), now, route)
         found += _escalation(key, group, told.get(f"escalation|{key}"), now, route)
     return found
+
+
+def silence_on(alert: Alert, silences: Iterable[Silence], wall: datetime) -> Silence | None:
+    """The silence that keeps this alert quiet now, by the wall clock; None where it may speak."""
+    source, symbol, pair, _ = alert.labels
+    return silence_of(silences, alert.rule, [alert.id, *subjects_of(source, symbol, pair)], wall)
 
 
 def at_least(severity: Severity) -> tuple[Severity, ...]:
@@ -235,9 +216,3 @@ def _escalation(
 
 def _order(alert: Alert) -> tuple[str, int, datetime]:
     return group_key(alert), SEVERITIES.index(alert.severity), alert.started_at
-
-
-def _names(alert: Alert) -> list[str]:
-    source, symbol, pair, _ = alert.labels
-    names = [source, symbol, pair, f"{source}:{symbol}" if symbol else None]
-    return [name.lower() for name in names if name]

@@ -1,6 +1,7 @@
-"""Alerts, rules and acknowledgements as they lie in the warehouse: appended events, read back folded.
+"""Alerts, rules, silences and acknowledgements as they lie in the warehouse: appended events, read back folded.
 
-Writers call these inside `warehouse.connect.transaction`, together with `warehouse.outbox.enqueue`.
+`ops.rules` holds what users ask of the alerts: rules (`add`, `rm`) and silences (`silence`, `unsilence`), so that
+one query reads both. Writers call these inside `warehouse.connect.transaction`, together with `warehouse.outbox.enqueue`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,10 +18,20 @@ import duckdb
 from pipelines.alerts.columns import COLUMNS
 from pipelines.alerts.judge import Labels
 from pipelines.alerts.rules import Catalogue, Rule, RuleError, rule_from, table_of
+from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert
 from pipelines.market import naive, utc
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What users have asked for and not taken back: rules and silences, those that have ended too."""
+
+    rules: tuple[Rule, ...] = ()
+    silences: tuple[Silence, ...] = ()
+
 
 _EVENT = """id, rule, rule_version, fingerprint, source, symbol, pair, interval, state, severity,
     value, threshold, evidence, event_ts"""
@@ -81,17 +93,48 @@ def remove_rule(con: duckdb.DuckDBPyConnection, name: str, now: datetime) -> boo
     return True
 
 
-def read_rules(con: duckdb.DuckDBPyConnection, catalogue: Catalogue = COLUMNS) -> list[Rule]:
-    """Users' rules that were added and not removed, expired ones too, by name.
+def write_silence(con: duckdb.DuckDBPyConnection, silence: Silence, now: datetime) -> None:
+    """Adds a silence."""
+    said = {"match": silence.match, "reason": silence.reason, "author": silence.author,
+            "starts_at": utc(silence.starts_at).isoformat()}  # fmt: skip
+    values = [silence.id, "silence", json.dumps(said), naive(silence.ends_at), naive(now)]
+    con.execute("INSERT INTO ops.rules VALUES (?, ?, ?, ?, ?)", values)
 
-    One that cannot be read any more, because the configuration lost its column, is left out and logged.
+
+def remove_silence(con: duckdb.DuckDBPyConnection, identity: str, now: datetime) -> bool:
+    """Ends a silence before its time; False if there is none of that id."""
+    if identity not in {silence.id for silence in read_orders(con).silences}:
+        return False
+    con.execute("INSERT INTO ops.rules VALUES (?, 'unsilence', NULL, NULL, ?)", [identity, naive(now)])
+    return True
+
+
+def read_rules(con: duckdb.DuckDBPyConnection, catalogue: Catalogue = COLUMNS) -> list[Rule]:
+    """Users' rules that were added and not removed, expired ones too, by name."""
+    return list(read_orders(con, catalogue).rules)
+
+
+def read_orders(con: duckdb.DuckDBPyConnection, catalogue: Catalogue = COLUMNS) -> Orders:
+    """Users' rules and silences that were added and not removed, those that have ended too, by name.
+
+    A rule that cannot be read any more, because the configuration lost its column, is left out and logged.
     """
     query = """
-        SELECT arg_max(definition, recorded_at) FROM ops.rules
-        GROUP BY name HAVING arg_max(action, recorded_at) = 'add' ORDER BY name
+        SELECT action IN ('add', 'rm') AS is_rule, name, arg_max_null(definition, recorded_at),
+               arg_max_null(expires_at, recorded_at)
+        FROM ops.rules GROUP BY is_rule, name
+        HAVING arg_max(action, recorded_at) IN ('add', 'silence') ORDER BY name
     """
-    found = [_rule(json.loads(row[0]), catalogue) for row in con.execute(query).fetchall()]
-    return [rule for rule in found if rule is not None]
+    found = [
+        (is_rule, name, json.loads(said), ends) for is_rule, name, said, ends in con.execute(query).fetchall()
+    ]
+    rules = [_rule(said, catalogue) for is_rule, _, said, _ in found if is_rule]
+    silences = [
+        Silence(name, said["match"], said["reason"], said["author"],
+                utc(datetime.fromisoformat(said["starts_at"])), utc(ends))
+        for is_rule, name, said, ends in found if not is_rule
+    ]  # fmt: skip
+    return Orders(tuple(rule for rule in rules if rule is not None), tuple(silences))
 
 
 def _rule(table: dict[str, Any], catalogue: Catalogue) -> Rule | None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from pipelines.alerts.grouping import Route, Silence, Told, messages, notices
+from pipelines.alerts.grouping import Route, Told, messages, notices
+from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert
 
 
@@ -18,17 +19,19 @@ def outgoing(
     routes: Mapping[str, Route],
     silences: Sequence[Silence] = (),
     simulated: bool = False,
+    wall: datetime | None = None,
 ) -> list[dict[str, Any]]:
     """The outbox rows due at `now`, each channel by its own route.
 
     told: channel -> group -> (when, states), as `warehouse.outbox.told_by_channel` reads it.  routes: by channel's name.
+    wall: the clock by which silences begin and end; else `now`.
     """
     rows: list[dict[str, Any]] = []
     for channel, route in routes.items():
         spoken = _told(told.get(channel, {}), escalations=False)
         for other in route.escalate_to:
             spoken |= _told(told.get(other, {}), escalations=True)
-        due = notices(alerts, spoken, now, replace(route, channels=(channel,)), silences)
+        due = notices(alerts, spoken, now, replace(route, channels=(channel,)), silences, wall)
         rows += messages(due, [channel], simulated)
     return rows
 

@@ -105,7 +105,7 @@ def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
         against=against,
         how=_over(alert) if is_over else how,
         since=clock(alert.get("fired_at") or alert.get("started_at"), today),
-        note=_note(alert, evidence, is_over),
+        note=_joined(_note(alert, evidence, is_over), "" if is_over else _handled(alert, today), by=" · "),
         link=site.link(f"alerts/{slug(alert['id'])}.html"),
     )
 
@@ -205,6 +205,13 @@ def _note(alert: Facts, evidence: Facts, is_over: bool) -> str:
     return _joined(
         _worst(alert, evidence), f"rule {alert['rule']}", evidence.get("expression"), ended, by=" · "
     )
+
+
+def _handled(alert: Facts, today: datetime) -> str:
+    """That somebody has seen it, or keeps it quiet and why."""
+    if alert.get("silenced_until"):
+        return f"silenced until {clock(alert['silenced_until'], today)}: {alert['silenced_why']}"
+    return f"acknowledged {clock(alert['acked_at'], today)}" if alert.get("acked_at") else ""
 
 
 def _worst(alert: Facts, evidence: Facts) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.alerts.silences import silence_of, subjects_of
 from pipelines.market import Series
 from reports.pages.abnormal import evidence, subject_name, subject_path
 from reports.pages.shell import Page, alert_path
@@ -23,6 +24,7 @@ def index_page(snap: Snapshot) -> Page:
         "deliveries": snap.deliveries.head(60).to_dicts(),
         "dead": snap.deliveries.filter(pl.col("state") == "dead").height,
         "rules": snap.options.rules,
+        "silences": sorted(snap.options.silences, key=lambda one: one.ends_at),
     }
     return Page(
         "alerts/index.html",
@@ -62,11 +64,14 @@ def alert_page(snap: Snapshot, alert: Row) -> Page:
 def alert_row(snap: Snapshot, alert: Row) -> dict[str, Any]:
     key = Series(alert["source"] or "", alert["symbol"] or "")
     end = alert["resolved_at"] or snap.at
+    names = [alert["id"], *subjects_of(alert["source"], alert["symbol"], alert["pair"])]
+    quiet = silence_of(snap.options.silences, alert["rule"], names, snap.options.now)
     return alert | {
         "name": subject_name(key, alert["pair"]),
         "path": subject_path(snap, key, alert["pair"]),
         "href": alert_path(alert["id"]),
         "lasted": None if not alert["fired_at"] else end - alert["fired_at"],
+        "silence": quiet if alert["state"] != "resolved" else None,
         "evidence": None,
     }
 

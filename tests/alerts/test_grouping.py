@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from pipelines.alerts.episodes import episodes
-from pipelines.alerts.grouping import Route, Silence, Told, at_least, messages, notices
+from pipelines.alerts.grouping import Route, Told, at_least, messages, notices
 from pipelines.alerts.judge import Labels
 from pipelines.alerts.outgoing import outgoing
+from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert
 from pipelines.market import naive
 from tests.alerts.conftest import NOON, minute
@@ -100,7 +101,7 @@ def test_what_still_fires_is_repeated_after_four_hours_until_acknowledged():
 
 
 def test_a_silence_holds_the_message_until_it_ends():
-    silence = Silence("1", "maintenance", "me", NOON, minute(60), rule="pri*", on=("btc*",))
+    silence = Silence("1", "pri*@btc*", "maintenance", "me", NOON, minute(60))
     desk = Desk(silences=[silence])
     assert desk.ask([alert("a")], 0) == []
     assert [row[2] for row in desk.ask([alert("a"), alert("e", symbol="ETHUSDT")], 1)] == [["e"]]

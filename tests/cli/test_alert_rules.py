@@ -94,7 +94,33 @@ def test_a_dead_message_is_queued_again(lake: Path, tapewatch: Command) -> None:
     assert tapewatch("alerts", "resend", "nothing").code == 1
 
 
-def test_silences_say_that_they_are_not_there_yet(lake: Path, tapewatch: Command) -> None:
-    said = tapewatch("alerts", "silence", "mine:*", "--reason", "maintenance")
-    assert said.code == 1
-    assert "alerts issue" in said.err
+def test_a_silence_is_set_listed_and_taken_back(lake: Path, tapewatch: Command) -> None:
+    set_ = tapewatch("alerts", "silence", "mine:*", "--for", "2h", "--reason", "maintenance", "--json")
+    assert set_.code == 0
+    made = set_.json()
+    assert (
+        timedelta(minutes=119)
+        < datetime.fromisoformat(made["until"]) - datetime.now(UTC)
+        <= timedelta(hours=2)
+    )
+    (listed,) = tapewatch("alerts", "silences", "--json").json()
+    assert (listed["match"], listed["state"], listed["reason"]) == ("mine:*", "in force", "maintenance")
+    assert "speaks again" in tapewatch("alerts", "unsilence", made["id"][:4]).out
+    assert tapewatch("alerts", "silences", "--json").json() == []
+    assert "no such silence" in tapewatch("alerts", "unsilence", made["id"]).err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["mine:*", "--reason", " "], "--reason: say why"),
+        (["mine:*", "--reason", "x", "--for", "never"], "a silence has an end"),
+        (["mine:*", "--reason", "x", "--until", "2020-01-01"], "is over already"),
+    ],
+)
+def test_a_silence_without_reason_or_end_is_wrong_usage(
+    lake: Path, tapewatch: Command, argv: list[str], words: str
+) -> None:
+    said = tapewatch("alerts", "silence", *argv)
+    assert said.code == 2
+    assert words in said.err

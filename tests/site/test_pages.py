@@ -7,6 +7,8 @@ from urllib.parse import unquote
 import polars as pl
 import pytest
 
+from pipelines.alerts.silences import Silence
+from reports.options import RuleInForce
 from reports.pages import abnormal
 from reports.pages.shell import NAVIGATION
 from reports.pages.spells import spells
@@ -221,3 +223,22 @@ def test_the_peak_of_a_spell_is_the_bar_with_the_largest_figure_shown():
     (spell,) = spells(named, {"1m": timedelta(minutes=1)})
     assert (spell["id"], spell["bars"], spell["from"].minute) == ("a", 2, 0)
     assert spells(named.clear(), {}) == []
+
+
+def test_the_alerts_page_shows_every_rule_with_its_origin_end_and_silence(lake, tmp_path):
+    soon = market.NOW + timedelta(hours=2)
+    quiet = Silence("5117", "volume@binance:BTC*", "exchange <maintenance>", "ops", market.NOW, soon)
+    rules = [
+        RuleInForce("price", "abs(dev_20_pct) > 5"),
+        RuleInForce("volume", "volume_ratio > 9", origin="alerts add", expires=soon, silences=[quiet]),
+    ]
+    publish(lake[0], tmp_path, options(rules=rules, silences=[quiet]))
+    text = (tmp_path / "alerts/index.html").read_text()
+    row = re.search(r"<tr><th scope=\"row\">volume<br>.*?</tr>", text)[0]
+    assert "silenced until 20 Nov 17:42 on binance:BTC*" in row
+    assert ">alerts add<" in row
+    assert ">20 Nov 17:42<" in row
+    assert "exchange &lt;maintenance&gt;" in text
+    assert "tapewatch alerts unsilence 5117" in text
+    firing = re.search(r"<table id=\"firing\".*?</table>", text)[0]
+    assert firing.count("silenced until") == 1
