@@ -39,7 +39,18 @@ def test_the_demo_starts_everything_and_its_first_site_says_simulated(demo: Plat
 def test_every_deployment_of_prefect_yaml_is_registered_with_documented_parameters(demo: Platform):
     api = demo.api
     deadline = time.monotonic() + 90
-    wanted = {"minute", "pairs", "quality", "report", "digest", "daily", "maintenance", "backfill", "import"}
+    wanted = {
+        "minute",
+        "pairs",
+        "quality",
+        "report",
+        "digest",
+        "daily",
+        "maintenance",
+        "backfill",
+        "import",
+        "alerts-admin",
+    }
     while True:
         found = {item["name"]: item for item in api._call("POST", "/deployments/filter", {})}
         if set(found) >= wanted or time.monotonic() > deadline:
