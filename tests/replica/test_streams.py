@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -199,6 +200,8 @@ def test_a_cut_line_has_no_farewell_and_an_outage_refuses_newcomers(replica, ope
 def test_yahoos_streamer_prices_what_was_subscribed(replica, opened):
     socket = opened("/?version=2")
     socket.send('{"subscribe":["AAPL"]}')
+    while not replica.streams.open[0].session.seen_ms:  # nothing is ever answered
+        time.sleep(0.01)
     replica.clock.advance(60)
     said = orjson.loads(socket.recv(5))
     assert said["type"] == "pricing"

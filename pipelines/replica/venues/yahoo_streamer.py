@@ -29,7 +29,7 @@ class YahooStreamer:
         self.book = book
 
     def open(self, path: str, query: str, now: float) -> YahooSession | None:
-        return YahooSession(self.book) if path in PATHS else None
+        return YahooSession(self.book, now=now) if path in PATHS else None
 
 
 @dataclass
