@@ -73,10 +73,10 @@ class Streams:
             status = int(refusal[0].params.get("status", 503)) if refusal else 404
             await _refuse(scope, send, status)
             return
-        await send({"type": "websocket.accept"})
         connection = Connection(venue, path, session, send)
         self.open.append(connection)
         try:
+            await send({"type": "websocket.accept"})
             await self._serve(connection, receive)
         finally:
             self.open.remove(connection)
