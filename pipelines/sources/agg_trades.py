@@ -107,7 +107,7 @@ def _is_clean(columns: dict[str, list[Any]]) -> bool:
 
 
 def _good_rows(reply: Reply, rows: list[Any], rejects: Rejects) -> list[dict[str, Any]]:
-    problems = {at: problem for at, row in enumerate(rows) if (problem := _problem(row))}
+    problems = {at: problem for at, row in enumerate(rows) if (problem := row_problem(row))}
     if problems:
         for at, received in enumerate(elements_as_received(reply.text)):
             if at in problems:
@@ -118,7 +118,7 @@ def _good_rows(reply: Reply, rows: list[Any], rejects: Rejects) -> list[dict[str
     return [row for at, row in enumerate(rows) if at not in problems]
 
 
-def _problem(row: Any) -> tuple[str, str] | None:
+def row_problem(row: Any) -> tuple[str, str] | None:
     if not isinstance(row, dict):
         return "wrong_shape", f"an aggregated trade is an object, not {type(row).__name__}"
     if missing := [name for name in FIELDS if name not in row]:
