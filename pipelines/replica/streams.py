@@ -70,8 +70,7 @@ class Streams:
         refusal = self.faults.strike(venue, "", path, now, among=REFUSALS)
         if session is None or refusal:
             self.refused += 1
-            status = int(refusal[0].params.get("status", 503)) if refusal else 404
-            await _refuse(scope, send, status)
+            await _refuse(scope, send, refusal[0] if refusal else None)
             return
         connection = Connection(venue, path, session, send)
         self.open.append(connection)
@@ -162,9 +161,13 @@ def _broken(frame: Frame, fault: Fault) -> Message:
     return {"text": frame.text[:half] + '"<<~corrupt\n' + frame.text[half:]}
 
 
-async def _refuse(scope: Message, send: Send, status: int) -> None:
-    if "websocket.http.response" in scope.get("extensions", {}):
-        await send({"type": "websocket.http.response.start", "status": status, "headers": []})
-        await send({"type": "websocket.http.response.body", "body": b""})
-    else:
+async def _refuse(scope: Message, send: Send, fault: Fault | None) -> None:
+    """With an HTTP status where the server can: the fault's, or 404 for a path of no venue."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1013})
+        return
+    status = int(fault.params.get("status", 503)) if fault else 404
+    wait = fault.params.get("retry_after") if fault else None
+    headers = [] if wait is None else [(b"retry-after", str(wait).encode())]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b""})
