@@ -22,6 +22,7 @@ from pipelines.settings import Settings, load
 from pipelines.settings_sources import Source as SourceSettings
 from pipelines.sources import factory, registry
 from pipelines.sources.base import Source, SourceOptions
+from pipelines.sources.standby import Standby
 from warehouse import build
 from warehouse.connect import Location, connect, transaction
 from warehouse.errors import TapewatchError
@@ -56,9 +57,19 @@ class Context:
 
     def feeds(self) -> list[Feed]:
         """The configured sources with their adapters; TapewatchError for one that is not installed."""
-        return [
-            Feed(self._adapter(source), source.symbols, source.calendar) for source in self.settings.sources
-        ]
+        configured = {source.name: source for source in self.settings.sources}
+        feeds = []
+        for source in self.settings.sources:
+            # A replica plays all venues at one address; what is simulated never falls back on the real world.
+            place = source.base_url if _is_loopback(source.base_url) else ""
+            standbys = [
+                Standby(
+                    self._adapter(configured.get(name) or SourceSettings(name, base_url=place)), source.name
+                )
+                for name in source.fallback
+            ]
+            feeds.append(Feed(self._adapter(source), source.symbols, source.calendar, tuple(standbys)))
+        return feeds
 
     def _adapter(self, source: SourceSettings) -> Source:
         make = factory(source.name)

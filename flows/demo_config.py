@@ -32,6 +32,7 @@ port = {site_port}
 [[source]]
 name = "binance"
 symbols = {json.dumps(CRYPTO)}
+fallback = ["coinbase", "kraken"]
 base_url = {json.dumps(replica)}
 history = {json.dumps(history or "8d")}
 

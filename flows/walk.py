@@ -22,6 +22,7 @@ from flows import alerting
 from flows.context import Context, sessions_around
 from pipelines import derive
 from pipelines.alerts.history import Orders
+from pipelines.fallback import stand_in
 from pipelines.ingest import Feed, Ingested, ingest_minute
 from pipelines.market import CONTINUOUS, floor_minute, naive, utc
 from reports.site import Published, publish
@@ -73,7 +74,9 @@ def ingest(run: Run, feed: Feed) -> Ingested:
     """Everything new of one source into the warehouse; a source that fails stops no other."""
     stores = run.context.stores(run.con, run.run_id)
     try:
-        result = ingest_minute(feed, stores, run.scheduled, partial(sessions_around, run.con))
+        sessions_at = partial(sessions_around, run.con)
+        result = ingest_minute(feed, stores, run.scheduled, sessions_at)
+        result = stand_in(feed, stores, run.scheduled, sessions_at, result)
     except TapewatchError as error:
         result = Ingested(feed.source.name, "failed", str(error), None, None)
     run.ingested.append(result)

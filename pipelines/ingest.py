@@ -22,6 +22,7 @@ from pipelines.quality import gate
 from pipelines.quality.contract import BARS
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sources.base import BarRequest, Failure, Parsed, Reply, Source, SourceError
+from pipelines.sources.standby import Standby
 from warehouse.connect import Location
 from warehouse.load import Batch, Loaded, load_bars, loaded_batches, watermarks
 
@@ -46,6 +47,13 @@ class Feed:
     source: Source
     symbols: tuple[str, ...]
     calendar: str
+    standbys: tuple[Standby, ...] = ()
+    """Who stands in when the source fails, in this order."""
+
+    def reader(self, replies: Sequence[Reply]) -> Source:
+        """Who can read these landed replies: the source itself or one of its standbys."""
+        venues = {reply.source for reply in replies}
+        return next((one for one in self.standbys if one.venue in venues), self.source)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions_at: 
         return Ingested(name, "failed", str(error), None, None)
     until = market_until(scheduled, market_now, datetime.now(UTC))
     sessions = sessions_at(feed.calendar, until)
-    loads = load_leftovers(feed.source, stores, market_now)
+    loads = load_leftovers(feed, stores, market_now)
     marks = _marks(stores.con, name, feed.symbols, until)
     requests = [r for s in feed.symbols for r in _plan(feed, s, marks.get(s), until, sessions)]
     if not requests:
@@ -147,20 +155,24 @@ def ingest_requests(
     )
 
 
-def load_leftovers(source: Source, stores: Stores, market_now: datetime) -> list[Loaded]:
+def load_leftovers(feed: Feed, stores: Stores, market_now: datetime) -> list[Loaded]:
     """Loads what an earlier run landed and did not live to load, by the venue's clock when it answered."""
-    known = loaded_batches(stores.con, source.name)
+    known = loaded_batches(stores.con, feed.source.name)
     loads = []
     for landed in landing.pending(stores.landing, known):
         name, kind = landed.batch_id.split("-", 2)[:2]
-        if name == source.name:
+        if name == feed.source.name:
             try:
                 replies = landing.read(landed.path)
             except landing.LandingError as error:
                 _set_aside(landed.path, error)
                 continue
             received = min((reply.server_time or market_now for reply in replies), default=market_now)
-            loads.append(load_replies(source, stores, landed, kind, replies, min(received, market_now))[1])
+            loads.append(
+                load_replies(feed.reader(replies), stores, landed, kind, replies, min(received, market_now))[
+                    1
+                ]
+            )
     return loads
 
 
@@ -244,12 +256,12 @@ def _plan(
     feed: Feed, symbol: str, mark: datetime | None, until: datetime, sessions: pl.DataFrame
 ) -> list[BarRequest]:
     since = until - FIRST_REACH if mark is None else utc(mark) + MINUTE
-    if not sessions.is_empty() and not _has_trading(sessions, naive(since), naive(until)):
+    if not sessions.is_empty() and not has_trading(sessions, naive(since), naive(until)):
         return []
     return feed.source.plan(symbol, min(since, until) - OVERLAP, until, until)
 
 
-def _has_trading(sessions: pl.DataFrame, since: datetime, until: datetime) -> bool:
+def has_trading(sessions: pl.DataFrame, since: datetime, until: datetime) -> bool:
     """Whether a session has minutes in [since, until), or closed so recently that late rows may come."""
     reached = max(since, until - WATERMARK_REACH)
     recent = sessions.filter(
