@@ -17,10 +17,11 @@ from uuid import uuid4
 import duckdb
 import polars as pl
 
+from flows import touched
 from flows.context import Context, span_of_sessions, store_sessions
 from pipelines import derive, landing
 from pipelines.ingest import Feed, Stores, ingest_requests
-from pipelines.market import BAR_SCHEMA, CONTINUOUS, Interval, floor_minute, naive, utc
+from pipelines.market import BAR_SCHEMA, CONTINUOUS, Interval, Series, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
@@ -188,6 +189,9 @@ def derive_pending(
         derive.stage_rows(con, found, context.plan, run_id, now)
         with transaction(con, context.location):
             derive.write(con, found, context.plan, run_id, now)
+    if found.rows.height:
+        named = found.rows.select("source", "symbol").unique()
+        touched.note(context, (Series(*row) for row in named.iter_rows()))
     brought.windows += found.windows.height
     brought.anomalies += found.anomalies.height
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from prefect import flow, task
 from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
 
-from flows import alerting
+from flows import alerting, touched
 from flows.context import Context, assemble, reading
 from pipelines.market import utc
 from reports.site import Published, publish
@@ -25,12 +26,9 @@ def run_report(
     now = utc(at) if at else datetime.now(UTC)
     newest = scalar(con, "SELECT max(market_now) FROM source_states")
     market_now = utc(newest) if isinstance(newest, datetime) and at is None else now
-    return publish(
-        con,
-        context.settings.site_dir,
-        alerting.site_options(context, market_now, run_id, now, alerting.orders_of(con, context)),
-        "full",
-    )
+    options = alerting.site_options(context, market_now, run_id, now, alerting.orders_of(con, context))
+    with touched.obeyed(context) as series:
+        return publish(con, context.settings.site_dir, replace(options, touched=series), "full")
 
 
 @task(name="render site")

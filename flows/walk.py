@@ -9,7 +9,7 @@ import logging
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from flows import alerting
+from flows import alerting, touched
 from flows.context import Context, sessions_around
 from pipelines import derive
 from pipelines.alerts.history import Orders
@@ -134,7 +134,8 @@ def publish_site(run: Run, scope: Literal["minute", "full"] = "minute") -> Publi
     started = time.perf_counter()
     asked = run.orders or alerting.orders_of(run.con, run.context)
     options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC), asked)
-    done = publish(run.con, run.context.settings.site_dir, options, scope)
+    with touched.obeyed(run.context) as series:
+        done = publish(run.con, run.context.settings.site_dir, replace(options, touched=series), scope)
     run.took_ms["publish"] = [(time.perf_counter() - started) * 1000]
     _note_build(run)
     return done

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from pipelines.alerts.silences import Silence
-from pipelines.market import Interval, utc
+from pipelines.market import Interval, Series, utc
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class SiteOptions:
     market_now:    the market's own clock, which decides what is old; default `now`
     intervals:     windows the pages show, narrowest first
     silences:      those in force at `now`
+    touched:       series whose history came beside the minute: all their files are written anew
     settings:      (section, key, value, where it comes from), shown on the methods page; never a secret
     minute_series: up to how many series the minute also rewrites each symbol's page and API files;
                    beyond it the minute writes overview, pulse and the charts' tails, the full render the rest
@@ -63,6 +64,7 @@ class SiteOptions:
     limits: Limits = field(default_factory=Limits)
     rules: Sequence[RuleInForce] = ()
     silences: Sequence[Silence] = ()
+    touched: Collection[Series] = ()
     settings: Sequence[tuple[str, str, str, str]] = ()
     warehouse: str = "data/warehouse"
     last_digest: datetime | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from typing import Any
 from zlib import crc32
@@ -92,8 +93,8 @@ def _forget_days(shelf: Shelf, known: dict[str, dict[str, list[Any]]], first: da
             del days[day]
 
 
-def write_windows(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
-    """Chart columns and API files of each wider window in which a bar closed since the last time."""
+def write_windows(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool = False) -> None:
+    """Chart columns and API files of each wider window in which a bar closed since the last time; of touched series all."""
     widths = seconds_of(snap)
     newest = (
         {name: rows["ts"].max() for (name,), rows in snap.windows.group_by("interval")}
@@ -104,11 +105,16 @@ def write_windows(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
     charted: dict[str, list[str]] = shelf.state.setdefault("intervals", {})
     for interval, ts in newest.items():
         name = str(interval)
-        if name == "1m" or seen.get(name) == _iso(ts):
+        is_news = everything or seen.get(name) != _iso(ts)
+        if name == "1m" or not (is_news or snap.options.touched):
             continue
         width = snap.options.widths[name]
         rows = read.history(
-            con, name, snap.at - max(width * WINDOW_BARS * 4, timedelta(days=30)), WINDOW_BARS
+            con,
+            name,
+            snap.at - max(width * WINDOW_BARS * 4, timedelta(days=30)),
+            WINDOW_BARS,
+            None if is_news else snap.options.touched,
         )
         for key, mine in by_series(rows).items():
             shelf.put(*api.ohlc(key, name, mine))
@@ -174,9 +180,12 @@ def write_stats(shelf: Shelf, snap: Snapshot) -> None:
         shelf.put(*api.stats(key, rows))
 
 
-def write_quiet(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
+def write_quiet(
+    con: read.Connection, shelf: Shelf, snap: Snapshot, only: Collection[Series] | None = None
+) -> None:
     """Series without recent minutes (imported, or no longer delivered): their newest rows, whatever their age."""
-    for key in [key for key in snap.keys if key not in snap.bars][:MOST_QUIET]:
+    chosen = [key for key in snap.keys if key not in snap.bars and (only is None or key in only)]
+    for key in chosen[:MOST_QUIET]:
         rows = read.series_history(con, key.source, key.symbol, WINDOW_BARS)
         found = {str(name): part for (name,), part in rows.group_by("interval", maintain_order=True)}
         for name, part in found.items():

@@ -67,7 +67,7 @@ def publish(
         shelf = Shelf(folder, stamp=f"{naive(options.now):%Y-%m-%d %H:%M} UTC")
         if shelf.state.get("version") != render.version():
             scope = "full"
-        slow = scope == "full" or _slow_is_due(shelf, options)
+        slow = scope == "full" or bool(options.touched) or _slow_is_due(shelf, options)
         with read.one_snapshot(con):
             snap = take(con, options)
             snap.digests = [entry.name for entry in shelf.adopt("digests") if entry.name != "index.html"]
@@ -97,7 +97,7 @@ def write_data(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: bool
     series_files.write_tails(shelf, snap)
     if slow:
         series_files.write_days(con, shelf, snap)
-        series_files.write_windows(con, shelf, snap)
+        series_files.write_windows(con, shelf, snap, everything=everything and snap.is_small)
         shelf.put(*api.symbols(snap.series))
         for (interval,), rows in snap.correlations.group_by("interval", maintain_order=True):
             shelf.put(*api.correlation(str(interval), rows))
@@ -118,8 +118,8 @@ def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: boo
     if everything or slow or snap.is_small:
         series_files.write_pages(shelf, snap)
         _pair_pages(con, shelf, snap)
-    if everything:
-        series_files.write_quiet(con, shelf, snap)
+    if everything or snap.options.touched:
+        series_files.write_quiet(con, shelf, snap, None if everything else snap.options.touched)
     if slow:
         _slow_pages(con, shelf, snap)
 
@@ -153,18 +153,19 @@ def _alert_pages(shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
 
 
 def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
-    """The list, the pages of the days still open, and any day that has none yet."""
-    days = _days(con, shelf, snap, everything=everything)
+    """The list, the pages of the days still open, any day that has none yet or to which history has added."""
+    days = _days(con, shelf, snap, everything=everything or bool(snap.options.touched))
     _put(shelf, snap, [anomalies.index_page(snap, days)])
-    for day in (row["day"] for row in days):
+    for day, count in ((row["day"], row["anomalies"]) for row in days):
         path = day_path(day)
+        written = shelf.state.setdefault("day_pages", {}).get(path)
         start = overview.midnight(day)
         is_open = (snap.at.date() - day).days < DAYS_STILL_OPEN
         if is_open:  # the snapshot reaches two days back
             mine = snap.anomalies.filter(
                 pl.col("ts").is_between(start, start + timedelta(days=1), closed="left")
             )
-        elif path not in shelf:
+        elif path not in shelf or (written and written[0] != count):
             mine = read.anomalies(con, start, start + timedelta(days=1))
         else:
             continue
@@ -175,7 +176,7 @@ def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everyt
             snap.alerts.height,
             render.version(),
         ]
-        if shelf.state.setdefault("day_pages", {}).get(path) != facts or path not in shelf:
+        if written != facts or path not in shelf:
             _put(shelf, snap, [anomalies.day_page(snap, day, mine, snap.alerts)])
             shelf.state["day_pages"][path] = facts
 

@@ -8,7 +8,7 @@ every day's files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
@@ -167,17 +167,27 @@ def _reach(
     return groups
 
 
-def history(con: Connection, interval: str, since: datetime, keep: int) -> pl.DataFrame:
-    """The newest `keep` rows of one interval's `ohlcv` per series with their indicators, oldest first."""
+def history(
+    con: Connection,
+    interval: str,
+    since: datetime,
+    keep: int,
+    only: Iterable[tuple[str, str]] | None = None,
+) -> pl.DataFrame:
+    """The newest `keep` rows of one interval's `ohlcv` per series with their indicators, oldest first.
+
+    only: these (source, symbol) alone.
+    """
+    named = "" if only is None else f"AND (source, symbol) IN ({', '.join(map(stage.literals, only))})"
     return frame(
         con,
         f"""
         WITH newest AS (
-            SELECT {OHLCV_COLUMNS} FROM ohlcv WHERE interval = $interval AND ts >= $since
+            SELECT {OHLCV_COLUMNS} FROM ohlcv WHERE interval = $interval AND ts >= $since {named}
             QUALIFY row_number() OVER (PARTITION BY source, symbol ORDER BY ts DESC) <= $keep
         )
         SELECT * FROM newest
-        LEFT JOIN (SELECT * FROM indicators WHERE interval = $interval AND ts >= $since)
+        LEFT JOIN (SELECT * FROM indicators WHERE interval = $interval AND ts >= $since {named})
             USING (source, symbol, interval, ts)
         ORDER BY source, symbol, ts
         """,

@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pipelines.market import Series
 from reports import render, shelf
 from reports import site as publishing
 from reports.shelf import Shelf
@@ -109,6 +110,29 @@ def test_an_upgrade_renders_everything(lake, site_copy, monkeypatch):
     done = publish(lake[0], site_copy, options(), "minute")
     assert done.scope == "full"
     assert "methods.html" in done.written
+
+
+@pytest.mark.capability("UI-10")
+def test_history_that_came_beside_the_minute_is_in_the_files_after_the_next_one(own_lake, tmp_path):
+    con, location = own_lake
+    folder = tmp_path / "site"
+    publish(con, folder, options(), "full")
+    with market.transaction(con, location):
+        con.execute(
+            "UPDATE calc.windows SET volume = 4242.5 WHERE interval = '1h' AND symbol IN ('BTCUSDT', 'ETHUSDT')"
+        )
+        con.execute(
+            "INSERT INTO calc.anomalies BY NAME SELECT 'late' AS id, 'binance' AS source, 'BTCUSDT' AS symbol, '1h' AS interval, "
+            "TIMESTAMP '2026-11-02 07:00' AS ts, 'volume' AS kind, 4242.5 AS value, 'medium' AS severity"
+        )
+    later = publish(con, folder, options(later=6 * MINUTE), "minute")
+    assert not [path for path in later.written if "/1h." in path]
+    done = publish(con, folder, options(later=7 * MINUTE, touched={Series("binance", "BTCUSDT")}), "minute")
+    hours = {path for path in done.written if "/1h." in path}
+    assert {"api/ohlc/binance-BTCUSDT/1h.json", "data/symbols/binance-BTCUSDT/1h.js"} <= hours
+    assert not [path for path in hours if "ETHUSDT" in path]
+    assert "4242.5" in (folder / "api/ohlc/binance-BTCUSDT/1h.csv").read_text()
+    assert 'id="late"' in (folder / "anomalies/2026-11-02.html").read_text()
 
 
 def test_days_that_are_over_stay_as_they_were(lake, site_copy):
