@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import duckdb
 import polars as pl
 
+from flows.demo_config import demo_environment
 from pipelines import derive
 from pipelines.analytics.detectors import Thresholds
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
@@ -100,7 +102,7 @@ def assemble(settings: Settings | None = None) -> Context:
     chosen = settings or load()
     demo = chosen.data_dir / "demo.toml"
     if demo.exists() and chosen.path != demo:
-        chosen = load(demo, {})
+        chosen = load(demo, demo_environment(os.environ, chosen.data_dir))
     home = chosen.data_dir / "warehouse"
     catalog = chosen.warehouse.catalog.reveal() if chosen.warehouse.catalog else ""
     return Context(

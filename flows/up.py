@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.demo_config import demo_toml
+from flows.demo_config import demo_environment, demo_toml, write_demo_toml, write_overrides
 from flows.prefect_api import PrefectApi
 from flows.processes import Child, free_port
 from flows.run_lock import RunLock
@@ -165,15 +165,16 @@ class Platform:
         self._start("replica", [*_python("pipelines.replica"), "--port", str(port)], dict(os.environ))
         self.data.mkdir(parents=True, exist_ok=True)
         self.config = self.data / "demo.toml"
-        text = demo_toml(
-            self.settings, f"http://127.0.0.1:{port}", prefect_port, site_port, self.wanted.history
-        )
-        self.config.write_text(text)
-        self.settings = load(self.config, _without_overrides(os.environ))
-        _say(f"exchange replica on http://127.0.0.1:{port} (simulated market)")
+        address = f"http://127.0.0.1:{port}"
+        text = demo_toml(self.settings, address, prefect_port, site_port, self.wanted.history)
+        if not write_demo_toml(self.config, text):
+            _say(f"{self.config} has been changed: it is used as it is")
+        write_overrides(self.settings, self.config, address, prefect_port, site_port, self.wanted.history)
+        self.settings = load(self.config, demo_environment(os.environ, self.data))
+        _say(f"exchange replica on {address} (simulated market)")
 
     def _environment(self, prefect_port: int, site_port: int) -> dict[str, str]:
-        own = _without_overrides(os.environ) if self.wanted.demo else dict(os.environ)
+        own = demo_environment(os.environ, self.data) if self.wanted.demo else dict(os.environ)
         own.pop("PYTHONDONTWRITEBYTECODE", None)
         own |= prefect_environment(self.data, self.host, prefect_port)
         if self.settings.prefect.api_url:
@@ -300,10 +301,6 @@ def _refuse_mixed_data(data: Path, demo: bool) -> None:
         raise TapewatchError(
             f"{data} holds the demo's simulated data; run `make clean`, or choose another folder with data_dir"
         )
-
-
-def _without_overrides(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if not name.startswith("TAPEWATCH_")}
 
 
 def _python(module: str) -> list[str]:
