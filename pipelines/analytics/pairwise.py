@@ -162,8 +162,8 @@ def _engine(pairs: int, most: int, fast: bool | None) -> ModuleType:
 
 
 def _refusals(panel: Floats, y: Whole, x: Whole, min_bars: int) -> npt.NDArray[np.int8]:
-    whole = np.isfinite(panel).all(axis=0)
-    still = np.asarray((panel == panel[:1]).all(axis=0))
+    whole = np.logical_and.reduce(np.isfinite(panel), axis=0)
+    still = np.logical_and.reduce(panel == panel[:1], axis=0)
     refusal = np.zeros(len(y), dtype=np.int8)
     refusal[still[y] | still[x]] = STILL
     if len(panel) < min_bars:
