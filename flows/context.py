@@ -24,6 +24,7 @@ from pipelines.settings import Settings, load
 from pipelines.settings_sources import Source as SourceSettings
 from pipelines.sources import factory, registry
 from pipelines.sources.base import Source, SourceOptions
+from pipelines.sources.bulk import FOLDERS, BulkArchive
 from pipelines.sources.standby import Standby
 from warehouse import build
 from warehouse.connect import Location, connect, transaction
@@ -70,8 +71,23 @@ class Context:
                 )
                 for name in source.fallback
             ]
-            feeds.append(Feed(self._adapter(source), source.symbols, source.calendar, tuple(standbys)))
+            feeds.append(
+                Feed(
+                    self._adapter(source),
+                    source.symbols,
+                    source.calendar,
+                    tuple(standbys),
+                    self._archive(source),
+                )
+            )
         return feeds
+
+    def _archive(self, source: SourceSettings) -> Source | None:
+        """Binance's own archives, unless the source is asked elsewhere; a replica keeps them at its one address."""
+        place = source.bulk_url or source.base_url
+        if source.name not in FOLDERS or (place and not source.bulk_url and not _is_loopback(place)):
+            return None
+        return BulkArchive(source.name, SourceOptions(base_url=place or None, timeout_s=30.0))
 
     def _adapter(self, source: SourceSettings) -> Source:
         make = factory(source.name)

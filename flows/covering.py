@@ -1,7 +1,9 @@
 """Coverage and gaps of the watched series, from sessions and bars to `coverage` and `gaps`.
 
 A gap is one row: `open` when a run of missing minutes appears, `healing` while a part of them has come, `healed`
-when all have; whoever gives up on one writes `lost`. Imported history has no gaps: what it lacks had no trade.
+when all have, by whichever origin brought the last of them; `lost` when the healer has given it up. Imported
+history has no gaps: what it lacks had no trade. So has a venue that leaves quiet minutes out, once it was asked
+for them again and left them out again (`no_trade`).
 """
 
 from __future__ import annotations
@@ -17,13 +19,18 @@ from flows.runs import SAME_CLOCK
 from pipelines import coverage
 from pipelines.market import MINUTE
 from pipelines.sessions import sessions
+from pipelines.sources import factory
 from warehouse.clocks import answers
 from warehouse.connect import transaction, writer
-from warehouse.stage import frame, literal, stage
+from warehouse.stage import frame, literal, literals, stage
 
 DAYS = 2
-"""Days of each source's market that are looked at: today and yesterday."""
-ORIGIN = "feed"
+"""Days of each source's market that are looked at: today and yesterday, and those since the oldest open gap."""
+REACH = timedelta(days=31)
+"""How far back gaps are kept in sight."""
+A_MONTH = 31
+DOUBT = 30 * MINUTE
+"""A venue that leaves quiet minutes out is asked again before so short a hole in its series is called a gap."""
 
 _BARS = "source, symbol, ts, volume, trades, origin, revision, known_at"
 _SPAN = {
@@ -32,28 +39,99 @@ _SPAN = {
     "from_ts": pl.Datetime("us"),
     "to_ts": pl.Datetime("us"),
 }
+_RUN = _SPAN | {"minutes": pl.Int64()}
+_NO_EVENTS = pl.DataFrame(schema=_RUN | dict.fromkeys(("state", "origin", "reason"), pl.String()))
 
 
 @dataclass(frozen=True)
 class Covered:
-    """What is known about the minutes: rows of `coverage`, and new rows of `calc.gap_events`."""
+    """What is known about the minutes.
+
+    coverage: rows of `coverage`; events: new rows of `calc.gap_events`; missing: every run of missing minutes
+    (source, symbol, from_ts, to_ts, minutes), those that are no gap yet among them.
+    """
 
     coverage: pl.DataFrame
     events: pl.DataFrame
+    missing: pl.DataFrame
 
 
 def cover(context: Context, con: duckdb.DuckDBPyConnection, days: int = DAYS) -> Covered:
     """Each expected minute of the newest `days` days of every configured series that has bars."""
-    counted, missing = [], []
+    watched = {source.name: source.symbols for source in context.settings.sources}
+    counted, missing, doubtful = [], [], []
     for source, (clock, seen) in answers(con).items():
-        first = (clock - timedelta(days=days - 1)).date()
-        judged = _states(context, con, source, clock, first, is_ours=abs(clock - seen) < SAME_CLOCK)
+        newest = clock - timedelta(days=days - 1)
+        first = min(newest, max(_oldest_open(con, source, newest), clock - REACH)).date()
+        series = _series(con, source, watched.get(source, ()), first, clock.date())
+        is_ours = abs(clock - seen) < SAME_CLOCK
+        judged = _states(context, con, source, series, clock, first, clock.date(), is_ours)
+        if judged is not None:
+            counted.append(coverage.coverage(judged))
+            runs = coverage.gaps(judged)
+            missing.append(runs)
+            doubtful.append(_doubtful(source, runs, judged))
+    found = pl.concat([pl.DataFrame(schema=_RUN), *missing])
+    doubted = pl.concat([pl.DataFrame(schema=_RUN), *doubtful])
+    certain = found.join(doubted, on=["source", "symbol", "from_ts"], how="anti")
+    return Covered(pl.concat(counted) if counted else pl.DataFrame(), gap_events(con, certain), found)
+
+
+def cover_loaded(
+    context: Context,
+    con: duckdb.DuckDBPyConnection,
+    source: str,
+    first: date,
+    last: date,
+    asked_until: datetime | None = None,
+    is_answered: bool = True,
+) -> Covered:
+    """Coverage of the days [first, last] for every series of `source` with bars there, after history was loaded.
+
+    asked_until: the end (naive UTC) of what a venue was asked for: what it left out is a gap then, or had no
+    trade where it leaves quiet minutes out and `is_answered` in full. None for a file: it has no gaps.
+    """
+    known = tuple(frame(con, f"SELECT symbol FROM core.series WHERE source = {literal(source)}")["symbol"])
+    counted, missing = [], []
+    while first <= last:
+        end = min(first + timedelta(days=A_MONTH - 1), last)
+        series = _series(con, source, known, first, end)
+        ends = pl.max_horizontal(pl.col("last_ts") + MINUTE, pl.lit(asked_until or datetime(1970, 1, 1)))
+        series = series.with_columns(until=ends)
+        beyond = datetime.combine(end + timedelta(days=2), datetime.min.time())
+        judged = _states(context, con, source, series, beyond, first, end, is_ours=False)
         if judged is not None:
             counted.append(coverage.coverage(judged))
             missing.append(coverage.gaps(judged))
-    empty = pl.DataFrame(schema=_SPAN | {"minutes": pl.Int64()})
-    found = pl.concat([empty, *missing])
-    return Covered(pl.concat(counted) if counted else pl.DataFrame(), gap_events(con, found))
+        first = end + timedelta(days=1)
+    found = pl.concat([pl.DataFrame(schema=_RUN), *missing])
+    events = _NO_EVENTS
+    if asked_until is not None:
+        events = _events_of_history(con, source, found, asked_until, is_answered)
+    return Covered(pl.concat(counted) if counted else pl.DataFrame(), events, found)
+
+
+def _events_of_history(
+    con: duckdb.DuckDBPyConnection, source: str, found: pl.DataFrame, now: datetime, is_answered: bool
+) -> pl.DataFrame:
+    """What the holes of a backfill are: open while the healer can see them, later lost; or without a trade."""
+    opened = gap_events(con, found)
+    if not is_answered:
+        return opened if not omits_quiet(source) else opened.filter(pl.col("state") != "open")
+    words = f"{source} answered without them"
+    state = pl.when(pl.col("to_ts") < now - REACH).then(pl.lit("lost")).otherwise(pl.lit("open"))
+    if omits_quiet(source):
+        state = pl.lit("no_trade")
+    is_new = pl.col("state") == "open"
+    return opened.with_columns(
+        state=pl.when(is_new).then(state).otherwise("state"),
+        reason=pl.when(is_new).then(pl.lit(words)).otherwise("reason"),
+    )
+
+
+def omits_quiet(source: str) -> bool:
+    """Whether the source leaves minutes without a trade out of its answers."""
+    return bool(getattr(factory(source), "omits_quiet", False))
 
 
 def store(
@@ -86,27 +164,39 @@ def run_covering(context: Context, con: duckdb.DuckDBPyConnection, run_id: str, 
 
 def gap_events(con: duckdb.DuckDBPyConnection, found: pl.DataFrame) -> pl.DataFrame:
     """The events that runs of missing minutes (source, symbol, from_ts, to_ts, minutes) add to the known gaps."""
-    known = frame(
-        con,
-        """
-        SELECT g.source, g.symbol, g.from_ts, g.to_ts, g.minutes::BIGINT AS minutes, g.state, count(b.ts) AS arrived
-        FROM gaps AS g LEFT JOIN core.bars AS b
-          ON b.source = g.source AND b.symbol = g.symbol AND b.ts >= g.from_ts AND b.ts < g.to_ts
-        WHERE g.state IN ('open', 'healing') GROUP BY ALL""",
-    )
+    known = known_gaps(con)
     key = ["source", "symbol", "from_ts"]
     healed = pl.col("arrived") >= pl.col("minutes")
     moved = known.with_columns(
         now=pl.when(healed)
         .then(pl.lit("healed"))
-        .when(pl.col("arrived") > 0)
+        .when((pl.col("arrived") > 0) & (pl.col("state") != "lost"))
         .then(pl.lit("healing"))
         .otherwise("state")
     )
-    apart = moved.filter(pl.col("now") != pl.col("state")).select(*key, "to_ts", "minutes", state="now")
+    apart = moved.filter(pl.col("now") != pl.col("state")).select(
+        *key, "to_ts", "minutes", "origin", state="now"
+    )
     fresh, grown = _fresh(found, moved.filter(~healed))
-    events = pl.concat([fresh, grown, apart]).unique(key, keep="first", maintain_order=True)
-    return events.with_columns(origin=pl.lit(ORIGIN), reason=_reason())
+    opened = pl.concat([fresh, grown]).with_columns(origin=pl.lit(None, pl.String))
+    events = pl.concat([opened, apart.select(opened.columns)]).unique(key, keep="first", maintain_order=True)
+    return events.with_columns(reason=_reason())
+
+
+def known_gaps(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Gaps that are not healed yet: source, symbol, from_ts, to_ts, minutes, state, arrived, origin.
+
+    arrived: how many of their minutes are there by now; origin: who brought the last of them.
+    """
+    return frame(
+        con,
+        """
+        SELECT g.source, g.symbol, g.from_ts, g.to_ts, g.minutes::BIGINT AS minutes, g.state,
+               count(b.ts) AS arrived, arg_max(b.origin, b.known_at) AS origin
+        FROM gaps AS g LEFT JOIN core.bars AS b
+          ON b.source = g.source AND b.symbol = g.symbol AND b.ts >= g.from_ts AND b.ts < g.to_ts
+        WHERE g.state IN ('open', 'healing', 'lost') GROUP BY ALL""",
+    )
 
 
 def _fresh(found: pl.DataFrame, known: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -127,23 +217,54 @@ def _reason() -> pl.Expr:
     return pl.col("state").replace_strict(said, default=None, return_dtype=pl.String)
 
 
+def _doubtful(source: str, runs: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
+    """Of a venue that leaves quiet minutes out: short holes between bars, which may be just that."""
+    if not omits_quiet(source):
+        return runs.clear()
+    newest = (
+        judged.filter(pl.col("state") != "missing")
+        .group_by("source", "symbol")
+        .agg(newest=pl.col("ts").max())
+    )
+    between = (pl.col("to_ts") <= pl.col("newest")) & (pl.col("minutes") <= DOUBT // MINUTE)
+    return runs.join(newest, on=["source", "symbol"]).filter(between).select(runs.columns)
+
+
+def _oldest_open(con: duckdb.DuckDBPyConnection, source: str, otherwise: datetime) -> datetime:
+    row = con.execute(
+        f"SELECT min(from_ts) FROM gaps WHERE source = {literal(source)} AND state IN ('open', 'healing')"
+    ).fetchall()
+    return row[0][0] or otherwise
+
+
 def _states(
-    context: Context, con: duckdb.DuckDBPyConnection, source: str, clock: datetime, first: date, is_ours: bool
+    context: Context,
+    con: duckdb.DuckDBPyConnection,
+    source: str,
+    series: pl.DataFrame,
+    clock: datetime,
+    first: date,
+    last: date,
+    is_ours: bool,
 ) -> pl.DataFrame | None:
-    """The states of one source's configured series since the day `first`; None where it has none with bars."""
-    watched = {s.name: s.symbols for s in context.settings.sources}.get(source, ())
-    since = datetime.combine(first, datetime.min.time())
-    bars = frame(con, f"SELECT {_BARS} FROM bars WHERE source = {literal(source)} AND ts >= {literal(since)}")
-    series = _series(con, source, watched, since)
+    """The states of these series of one source on the days [first, last]; None where there are none."""
     if series.is_empty():
         return None
-    calendars = series["calendar"].unique()
+    since = datetime.combine(first, datetime.min.time())
+    end = datetime.combine(last + timedelta(days=2), datetime.min.time())
+    bars = frame(
+        con,
+        f"SELECT {_BARS} FROM bars WHERE source = {literal(source)} AND ts >= {literal(since)} AND ts < {literal(end)}"
+        f" AND symbol IN {literals(series['symbol'])}",
+    )
     overrides = context.settings.sessions
-    last = clock.date() + timedelta(days=1)
-    days = pl.concat([sessions(name, first, last, overrides) for name in calendars])
+    days = [
+        sessions(name, first, last + timedelta(days=1), overrides) for name in series["calendar"].unique()
+    ]
+    grid = coverage.grid(pl.concat(days)).filter(pl.col("day") <= last)
     return coverage.states(
-        coverage.grid(days),
-        series,
+        grid,
+        series.select("source", "symbol", "calendar", "since", "until"),
         bars,
         clock,
         absences=_absences(con, source, bars),
@@ -152,15 +273,17 @@ def _states(
 
 
 def _series(
-    con: duckdb.DuckDBPyConnection, source: str, watched: tuple[str, ...], since: datetime
+    con: duckdb.DuckDBPyConnection, source: str, watched: tuple[str, ...], first: date, last: date
 ) -> pl.DataFrame:
-    """source, symbol, calendar, since, until: a series is expected from its first bar on, as long as it is watched."""
+    """source, symbol, calendar, since, last_ts, until: expected from the first bar in sight on, without an end."""
+    since = datetime.combine(first - timedelta(days=7), datetime.min.time())
+    end = datetime.combine(last + timedelta(days=1), datetime.min.time())
     known = frame(
         con,
         f"""
-        SELECT s.source, s.symbol, s.calendar, min(b.ts) AS since
+        SELECT s.source, s.symbol, s.calendar, min(b.ts) AS since, max(b.ts) AS last_ts
         FROM core.series AS s LEFT JOIN core.bars AS b
-          ON b.source = s.source AND b.symbol = s.symbol AND b.ts >= {literal(since - timedelta(days=7))}
+          ON b.source = s.source AND b.symbol = s.symbol AND b.ts >= {literal(since)} AND b.ts < {literal(end)}
         WHERE s.source = {literal(source)} GROUP BY ALL""",
     )
     watching = known.filter(pl.col("symbol").is_in(watched), pl.col("since").is_not_null())
@@ -168,16 +291,19 @@ def _series(
 
 
 def _absences(con: duckdb.DuckDBPyConnection, source: str, bars: pl.DataFrame) -> pl.DataFrame:
-    """Spans of imported history, where an absent minute had no trade, and gaps that were given up."""
+    """Spans of imported history and quiet minutes, where an absent minute had no trade, and gaps that were given up."""
     imported = bars.filter(pl.col("origin") == "import").group_by("source", "symbol")
     spans = imported.agg(from_ts=pl.col("ts").min(), to_ts=pl.col("ts").max() + MINUTE)
-    lost = frame(
+    settled = frame(
         con,
-        f"SELECT source, symbol, from_ts, to_ts FROM gaps WHERE state = 'lost' AND source = {literal(source)}",
+        f"""
+        SELECT source, symbol, from_ts, arg_max(to_ts, seen_at) AS to_ts, arg_max(state, seen_at) AS state
+        FROM calc.gap_events WHERE source = {literal(source)} GROUP BY ALL
+        HAVING arg_max(state, seen_at) IN ('lost', 'no_trade')""",
     )
     return pl.concat(
         [
             spans.cast(dict(_SPAN)).with_columns(state=pl.lit("no_trade")),  # type: ignore[arg-type]
-            lost.cast(dict(_SPAN)).with_columns(state=pl.lit("lost")),  # type: ignore[arg-type]
+            settled.cast(dict(_SPAN) | {"state": pl.String()}),  # type: ignore[arg-type]
         ]
     )

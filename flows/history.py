@@ -19,6 +19,7 @@ import polars as pl
 
 from flows import touched
 from flows.context import Context, span_of_sessions, store_sessions
+from flows.covering import cover_loaded, store
 from pipelines import derive, landing
 from pipelines.ingest import Feed, Stores, ingest_requests
 from pipelines.market import BAR_SCHEMA, CONTINUOUS, Interval, Series, floor_minute, naive, utc
@@ -93,6 +94,7 @@ def backfill(
     brought = Brought()
     stores = context.stores(con, run_id)
     clocks: dict[str, datetime] = {}
+    asked: dict[str, datetime] = {}
     work: list[tuple[Feed, datetime, list[BarRequest]]] = []
     for feed in feeds:
         try:
@@ -106,6 +108,7 @@ def backfill(
         if feed.calendar != CONTINUOUS:
             fill_sessions(con, context, feed.calendar, start.date(), until.date())
         clocks[feed.source.name] = naive(floor_minute(market_now))
+        asked[feed.source.name] = floor_minute(market_now)
         chosen = [s.upper() for s in symbols] or list(feed.symbols)
         work += [(feed, market_now, chunk) for s in chosen for chunk in _chunks(con, feed, s, start, until)]
     work.sort(key=lambda item: item[2][-1].until, reverse=True)
@@ -117,6 +120,9 @@ def backfill(
         progress(len(work), len(work), "windows, indicators, anomalies" if with_derive else "done")
     if with_derive:
         derive_pending(con, context, run_id, clocks, brought)
+        for name, market_now in asked.items():
+            end_ts = naive(min(utc(end), market_now) if end else market_now)
+            _cover(con, context, run_id, name, naive(start), end_ts, end_ts, is_answered=not brought.problems)
     return brought
 
 
@@ -143,6 +149,7 @@ def import_file(
     now = datetime.now(UTC)
     digest = _file_digest(path, name, symbol, interval, *columns)
     traded: list[datetime] = []
+    reached: list[datetime] = []
     parts = read_parts(path, name, now, symbol=symbol, interval=parsed, columns=columns)
     for number, part in enumerate(parts):
         if calendars[name] != CONTINUOUS and part.frame.height:
@@ -163,15 +170,18 @@ def import_file(
         good, loaded = _load_part(con, context, batch, part, calendars, now)
         brought.rows_good += good
         brought.add(batch.rows_in, loaded)
+        bounds = [ts for ts in (part.frame["ts"].min(), part.frame["ts"].max()) if isinstance(ts, datetime)]
         if part.kind == "trades":
-            traded += [
-                ts for ts in (part.frame["ts"].min(), part.frame["ts"].max()) if isinstance(ts, datetime)
-            ]
+            traded += bounds
+        if good and not loaded.already and (part.kind == "trades" or part.interval == Interval(60)):
+            reached += bounds
     if traded:
         batch_id = f"{name}-import-{digest}{MINUTES}"
         _load_minutes(con, context, Batch(batch_id, name, "import", run_id, naive(now)), traded, calendars)
     if with_derive:
         derive_pending(con, context, run_id, {}, brought)
+        if reached:
+            _cover(con, context, run_id, name, min(reached), max(reached))
     return brought
 
 
@@ -194,6 +204,22 @@ def derive_pending(
         touched.note(context, (Series(*row) for row in named.iter_rows()))
     brought.windows += found.windows.height
     brought.anomalies += found.anomalies.height
+
+
+def _cover(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    source: str,
+    first: datetime,
+    last: datetime,
+    asked_until: datetime | None = None,
+    is_answered: bool = True,
+) -> None:
+    """Coverage of the days that were loaded; of what a venue left out, gaps."""
+    with writer(context.location):
+        covered = cover_loaded(context, con, source, first.date(), last.date(), asked_until, is_answered)
+        store(context, con, covered, run_id, naive(datetime.now(UTC)))
 
 
 def fill_sessions(

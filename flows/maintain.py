@@ -39,7 +39,15 @@ from warehouse.retention import purge
 log = logging.getLogger(__name__)
 
 PLAIN_COPY = "tapewatch.duckdb"
-LIMITS_S = {"minute": 45, "pairs": 240, "quality": 240, "digest": 240, "daily": 900, "maintenance": 1800}
+LIMITS_S = {
+    "minute": 45,
+    "pairs": 240,
+    "quality": 240,
+    "heal": 300,
+    "digest": 240,
+    "daily": 900,
+    "maintenance": 1800,
+}
 """Each flow's time limit; a run that is Running longer lost its process."""
 OTHER_LIMIT_S = 24 * 3600
 SLACK_S = 120

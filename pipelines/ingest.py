@@ -49,9 +49,13 @@ class Feed:
     calendar: str
     standbys: tuple[Standby, ...] = ()
     """Who stands in when the source fails, in this order."""
+    archive: Source | None = None
+    """Where whole past days lie, if anywhere."""
 
     def reader(self, replies: Sequence[Reply]) -> Source:
-        """Who can read these landed replies: the source itself or one of its standbys."""
+        """Who can read these landed replies: the source itself, one of its standbys or its archive."""
+        if self.archive and any(".zip" in reply.path for reply in replies):
+            return self.archive
         venues = {reply.source for reply in replies}
         return next((one for one in self.standbys if one.venue in venues), self.source)
 

@@ -72,6 +72,8 @@ class Source:
     stream: bool | None = key(None, read.flag)
     base_url: str = key("", read.address)
     stream_url: str = key("", read.address)
+    bulk_url: str = key("", read.address)
+    """Where daily archives lie, of the sources that publish some."""
     api_key: Secret = key(Secret(), read.secret)
     rate_limit: int = key(0, read.whole(0))
     """Requests (Binance: request weight) a minute that one's plan allows; 0 is the venue's published limit."""

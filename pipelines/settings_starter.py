@@ -18,6 +18,7 @@ stream = true                # trades by websocket as well
 # calendar = "24/7"          # or an exchange code such as "XNYS"
 # base_url = "..."           # default: the venue's own market-data host
 # stream_url = "..."
+# bulk_url = "..."           # where Binance's daily archives lie, which heal what REST has no more
 # rate_limit = 0             # requests a minute of your plan; 0: the venue's published limit
 # budget = 0.5               # share of that limit to use at most
 # timeout = "10s"

@@ -14,7 +14,7 @@ from flows.cli.tables import print_json, spelt
 from flows.cli.times import moment
 from flows.context import writing
 
-Flow = Literal["minute", "daily", "report", "digest", "maintenance", "pairs", "quality"]
+Flow = Literal["minute", "daily", "report", "digest", "maintenance", "pairs", "quality", "heal"]
 STEPS = {
     "minute": ("flows.cli.run_minute", "run_minute"),
     "daily": ("flows.daily", "run_daily"),
@@ -23,6 +23,7 @@ STEPS = {
     "maintenance": ("flows.maintain", "run_maintenance"),
     "pairs": ("flows.pairs", "run_pairs"),
     "quality": ("flows.quality", "run_quality"),
+    "heal": ("flows.heal", "run_heal"),
 }
 """Each in its own module, so that the minute loads neither statsmodels nor Great Expectations."""
 

@@ -29,6 +29,7 @@ from pipelines.replica.streams import Streams
 from pipelines.replica.tape import SimulatedMarket
 from pipelines.replica.truth import Book, Market
 from pipelines.replica.venues.binance import Binance
+from pipelines.replica.venues.binance_bulk import BinanceBulk
 from pipelines.replica.venues.binance_futures import BinanceFutures
 from pipelines.replica.venues.binance_streams import BinanceStreams
 from pipelines.replica.venues.coinbase import Coinbase
@@ -132,6 +133,7 @@ def assemble(
         Coinbase(book),
         Kraken(book),
         *dialects(book),
+        BinanceBulk(book),
     ]
     app = ReplicaApp(book, clock, faults, venues)
     app.streams = Streams(

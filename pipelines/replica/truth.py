@@ -14,7 +14,9 @@ from pipelines.replica.shocks import Shock
 from pipelines.replica.walk import DAY_S
 
 MINUTE_S = 60
-LISTS_LIKE = dict.fromkeys(("massive", "alpha_vantage", "fmp", "finage"), "yahoo")
+LISTS_LIKE = dict.fromkeys(("massive", "alpha_vantage", "fmp", "finage"), "yahoo") | {
+    "binance_bulk": "binance"
+}
 """Venues that list the same names as another one."""
 
 

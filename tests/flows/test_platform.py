@@ -43,6 +43,7 @@ def test_every_deployment_of_prefect_yaml_is_registered_with_documented_paramete
         "minute",
         "pairs",
         "quality",
+        "heal",
         "report",
         "digest",
         "daily",

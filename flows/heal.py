@@ -1,0 +1,315 @@
+"""Every ten minutes: open gaps are worked off, from the source itself, its standbys, its archives; else admitted.
+
+A minute that every way has answered without is `lost`, with what each of them said; before that it stays open
+and is asked for again. Minutes that a standby filled are asked of the source itself once it is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+import polars as pl
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
+
+from flows import history
+from flows.context import Context, assemble, writing
+from flows.covering import Covered, cover, known_gaps, run_covering, store
+from flows.history import Brought
+from flows.runs import recorded
+from pipelines import landing
+from pipelines.fallback import DOWN
+from pipelines.ingest import OVERLAP, Feed, ingest_requests
+from pipelines.market import MINUTE, naive, utc
+from pipelines.sources.base import BarRequest, Source, SourceError
+from warehouse.clocks import market_clocks
+from warehouse.connect import writer
+from warehouse.stage import frame, literal
+
+GIVE_UP_AFTER = timedelta(hours=1)
+"""How old a gap must be before it may be called lost: a venue's late rows come sooner."""
+MOST_REQUESTS = 200
+"""Of one source in one run, the newest first; the next run goes on."""
+BACK_AFTER = timedelta(days=1)
+"""How long the source itself is asked for minutes that a standby brought."""
+PATIENCE = timedelta(minutes=2)
+
+
+@dataclass
+class Healed:
+    """What one run did: minutes that were missing, that came and by which way, and that were given up."""
+
+    missing: int = 0
+    came: dict[str, int] = field(default_factory=dict)
+    lost: int = 0
+    no_trade: int = 0
+    still_open: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Answers:
+    """What the ways said about a source's missing minutes: symbol -> one sentence a way, and who did not answer."""
+
+    said: dict[str, list[str]] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
+    quiet: set[str] = field(default_factory=set)
+    """Symbols whose own venue answered in full and leaves out minutes without a trade."""
+
+    def say(self, symbol: str, words: str) -> None:
+        told = self.said.setdefault(symbol, [])
+        if words not in told:
+            told.append(words)
+
+
+class Healing:
+    """One run under way: where it works, and what it has done so far."""
+
+    def __init__(self, context: Context, con: duckdb.DuckDBPyConnection, run_id: str, now: datetime) -> None:
+        self.context, self.con, self.run_id = context, con, run_id
+        self.ahead = now - datetime.now(UTC)
+        self.done = Healed()
+
+    def now(self) -> datetime:
+        """The wall clock of this run, naive UTC; each look at it is a little later."""
+        return naive(datetime.now(UTC) + self.ahead)
+
+    def look(self) -> Covered:
+        """Coverage and gaps as they are now, written."""
+        return run_covering(self.context, self.con, self.run_id, self.now())
+
+
+def run_heal(
+    context: Context,
+    con: duckdb.DuckDBPyConnection,
+    run_id: str,
+    now: datetime | None = None,
+    give_up_after: timedelta = GIVE_UP_AFTER,
+) -> Healed:
+    """Gaps found, asked for and settled; what came is derived.
+
+    now: the wall clock (aware UTC). A source that does not answer leaves its gaps open; nothing is raised for it.
+    """
+    run = Healing(context, con, run_id, utc(now or datetime.now(UTC)))
+    done = run.done
+    with recorded(con, context, run_id, "heal") as tally:
+        covered = run.look()
+        done.missing = _minutes(covered.missing)
+        for feed in context.feeds():
+            answers = Answers()
+            covered = _heal_source(run, feed, covered, answers)
+            covered = _settle(run, feed, covered, answers, give_up_after)
+        if done.came:
+            history.derive_pending(con, context, run_id, {}, Brought())
+            run.look()
+        done.still_open = _minutes(covered.missing)
+        tally.rows_in, tally.rows_loaded = done.missing, sum(done.came.values())
+        tally.detail = (
+            f"{done.missing} minutes missing, came {done.came}, {done.no_trade} without a trade, "
+            f"{done.lost} lost, {done.still_open} still open"
+        )
+    return done
+
+
+def _heal_source(run: Healing, feed: Feed, covered: Covered, answers: Answers) -> Covered:
+    """Asks the source, then each other way for what is still missing; returns what is missing now."""
+    name = feed.source.name
+    holes = covered.missing.filter(pl.col("source") == name)
+    borrowed = _borrowed(run.con, name)
+    if holes.is_empty() and borrowed.is_empty():
+        return covered
+    clock = _clock(run, feed)
+    for kind, way in _ways(feed):
+        wanted = pl.concat([holes, borrowed]) if way is feed.source else _settled(holes, clock)
+        loaded = _ask(run, feed, kind, way, wanted, clock, answers)
+        if loaded:
+            venue = getattr(way, "venue", name)
+            run.done.came[venue] = run.done.came.get(venue, 0) + loaded
+            covered = cover(run.context, run.con)
+            holes = covered.missing.filter(pl.col("source") == name)
+        if holes.is_empty():
+            break
+    return covered
+
+
+def _ways(feed: Feed) -> Iterator[tuple[str, Source]]:
+    """The source itself, its standbys in their order, its archive; with the origin of what they bring."""
+    yield "heal", feed.source
+    for standby in feed.standbys:
+        yield "fallback", standby
+    if feed.archive:
+        yield "heal", feed.archive
+
+
+def _ask(
+    run: Healing, feed: Feed, kind: str, way: Source, wanted: pl.DataFrame, clock: datetime, answers: Answers
+) -> int:
+    """Fetches and loads these runs of minutes by one way; returns how many bars were new or other than before."""
+    venue = getattr(way, "venue", feed.source.name)
+    requests: list[BarRequest] = []
+    for symbol, since, until in (
+        wanted.sort("to_ts", descending=True).select("symbol", "from_ts", "to_ts").rows()
+    ):
+        parts = way.plan(symbol, utc(since), utc(until), utc(clock))
+        if not parts:
+            answers.say(symbol, f"{venue} has no such minutes")
+        requests += parts
+    answers.unanswered |= {request.symbol for request in requests[MOST_REQUESTS:]}
+    requests = requests[:MOST_REQUESTS]
+    if not requests:
+        return 0
+    batch = landing.batch_id(feed.source.name, kind, utc(clock), f"{venue}-{uuid4().hex[:8]}")
+    stores = run.context.stores(run.con, run.run_id)
+    result = ingest_requests(way, stores, requests, batch, kind, utc(clock), utc(clock))
+    failed = {failure.symbol: failure for failure in result.failures}
+    for symbol in {request.symbol for request in requests}:
+        failure = failed.get(symbol)
+        if failure is None:
+            answers.say(symbol, f"{venue} answered without them")
+        else:
+            answers.say(symbol, failure.detail[:160])
+        if failure is not None and (failure.retryable or failure.reason in DOWN):
+            answers.unanswered.add(symbol)
+        elif failure is None and way is feed.source and feed.source.omits_quiet:
+            answers.quiet.add(symbol)
+    return result.rows_loaded
+
+
+def _settle(
+    run: Healing, feed: Feed, covered: Covered, answers: Answers, give_up_after: timedelta
+) -> Covered:
+    """Calls minutes that every way has answered without lost, or without a trade where the venue leaves those out."""
+    name = feed.source.name
+    holes = covered.missing.filter(pl.col("source") == name, pl.col("symbol").is_in(list(answers.said)))
+    clock = market_clocks(run.con).get(name)
+    if holes.is_empty() or clock is None:
+        return covered
+    quiet = holes.filter(pl.col("symbol").is_in(list(answers.quiet)))
+    old = holes.filter(
+        ~pl.col("symbol").is_in([*answers.quiet, *answers.unanswered]),
+        pl.col("to_ts") <= clock - give_up_after,
+    )
+    if quiet.is_empty() and old.is_empty():
+        return covered
+    with writer(run.context.location):
+        events = pl.concat([_quiet_events(run.con, quiet, answers), _lost_events(run.con, old, answers)])
+        settled = Covered(pl.DataFrame(), events, covered.missing)
+        store(run.context, run.con, settled, run.run_id, run.now())
+    run.done.no_trade += _minutes(quiet)
+    run.done.lost += _minutes(old)
+    return run.look()
+
+
+def _lost_events(con: duckdb.DuckDBPyConnection, holes: pl.DataFrame, answers: Answers) -> pl.DataFrame:
+    """The known gaps that hold these runs, else the runs themselves, as lost; the reason says of how many minutes."""
+    inside = _inside_known(con, holes)
+    held = inside.group_by("source", "symbol", from_ts="a", to_ts="b", minutes="whole").agg(
+        left=pl.col("minutes").sum()
+    )
+    alone = holes.join(inside, on=["source", "symbol", "from_ts"], how="anti")
+    rows = pl.concat([held, alone.with_columns(left="minutes").select(held.columns)])
+    words = [
+        f"{left} of {minutes} minutes: {'; '.join(answers.said[symbol])}"
+        for symbol, left, minutes in rows.select("symbol", "left", "minutes").rows()
+    ]
+    return _as_events(rows, "lost", words)
+
+
+def _quiet_events(con: duckdb.DuckDBPyConnection, holes: pl.DataFrame, answers: Answers) -> pl.DataFrame:
+    """The runs as minutes without a trade; a gap of which they are the rest is healed with that."""
+    words = ["; ".join(answers.said[symbol]) for symbol in holes["symbol"]]
+    rest = _inside_known(con, holes).filter(pl.col("from_ts") != pl.col("a"))
+    rest = rest.select("source", "symbol", from_ts="a", to_ts="b", minutes="whole", origin="origin").unique(
+        ["source", "symbol", "from_ts"]
+    )
+    healed = _as_events(rest, "healed", ["the others had no trade"] * rest.height)
+    return pl.concat([_as_events(holes, "no_trade", words), healed])
+
+
+def _inside_known(con: duckdb.DuckDBPyConnection, holes: pl.DataFrame) -> pl.DataFrame:
+    """The runs that lie in a known gap, with its from_ts as a, to_ts as b, minutes as whole, and its origin."""
+    known = known_gaps(con).select("source", "symbol", "origin", a="from_ts", b="to_ts", whole="minutes")
+    return holes.join(known, on=["source", "symbol"]).filter(
+        (pl.col("from_ts") >= pl.col("a")) & (pl.col("to_ts") <= pl.col("b"))
+    )
+
+
+def _as_events(rows: pl.DataFrame, state: str, reasons: list[str]) -> pl.DataFrame:
+    origin = pl.col("origin") if "origin" in rows.columns else pl.lit(None, pl.String).alias("origin")
+    return rows.select("source", "symbol", "from_ts", "to_ts", "minutes", origin).with_columns(
+        state=pl.lit(state), reason=pl.Series(reasons, dtype=pl.String)
+    )
+
+
+def _borrowed(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
+    """Runs of minutes that a standby brought within the last day: source, symbol, from_ts, to_ts, minutes."""
+    clock = market_clocks(con).get(source)
+    since = literal((clock or datetime(1970, 1, 1)) - BACK_AFTER)
+    return frame(
+        con,
+        f"""
+        SELECT source, symbol, min(ts) AS from_ts, max(ts) + INTERVAL 1 MINUTE AS to_ts, count(*) AS minutes
+        FROM (
+            SELECT source, symbol, ts, ts - INTERVAL 1 MINUTE * row_number() OVER (PARTITION BY symbol ORDER BY ts) AS run
+            FROM core.bars WHERE source = {literal(source)} AND ts >= {since} AND origin = 'fallback'
+        ) GROUP BY source, symbol, run""",
+    )
+
+
+def _settled(holes: pl.DataFrame, clock: datetime) -> pl.DataFrame:
+    """Runs that the minute's own overlap does not reach: a standby never competes with the source."""
+    return holes.filter(pl.col("to_ts") <= clock - OVERLAP - PATIENCE)
+
+
+def _clock(run: Healing, feed: Feed) -> datetime:
+    """The source's own time, naive UTC; when it does not answer, what it said last."""
+    try:
+        return naive(feed.source.server_time())
+    except SourceError as error:
+        run.done.problems.append(str(error))
+        return market_clocks(run.con).get(feed.source.name) or run.now()
+
+
+def _minutes(runs: pl.DataFrame) -> int:
+    return int(runs["minutes"].sum())
+
+
+@task(name="heal gaps")
+def heal_gaps(give_up_minutes: int) -> dict[str, Any]:
+    """Everything missing asked for by every way, with a table of the gaps it was about."""
+    context = assemble()
+    run_id = str(flow_run.id or uuid4())
+    with writing(context) as con:
+        done = run_heal(context, con, run_id, give_up_after=give_up_minutes * MINUTE)
+        rows = con.execute(
+            "SELECT source, symbol, from_ts, minutes, state, origin, reason FROM gaps "
+            "WHERE state IN ('open', 'healing') OR detected_at >= current_timestamp::TIMESTAMP - INTERVAL 1 DAY "
+            "ORDER BY from_ts DESC LIMIT 100"
+        ).fetchall()
+    for problem in done.problems:
+        get_run_logger().warning(problem)
+    names = ("source", "symbol", "from", "minutes", "state", "healed by", "reason")
+    create_table_artifact(
+        key="gaps",
+        table=[dict(zip(names, map(str, row), strict=True)) for row in rows],
+        description=f"{done.missing} minutes missing, came {done.came}, {done.lost} lost, {done.still_open} open",
+    )
+    return vars(done)
+
+
+@flow(name="heal", timeout_seconds=300, log_prints=False)
+def heal(give_up_minutes: int = 60) -> dict[str, Any]:
+    """Missing minutes asked for again: of their source, its fallback venues and Binance's archives.
+
+    Args:
+        give_up_minutes: How old a gap must be before it may be called lost.
+    """
+    numbers: dict[str, Any] = heal_gaps(give_up_minutes)
+    get_run_logger().info("heal: %s", numbers)
+    return numbers
