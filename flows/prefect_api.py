@@ -50,6 +50,11 @@ class PrefectApi:
         runs: list[dict[str, Any]] = self._call("POST", "/flow_runs/filter", body)
         return runs
 
+    def deployment_names(self) -> dict[str, str]:
+        """Id of a deployment -> its name."""
+        found: list[dict[str, Any]] = self._call("POST", "/deployments/filter", {"limit": 200})
+        return {one["id"]: one["name"] for one in found}
+
     def _filter(self, pool: str, states: tuple[str, ...]) -> list[dict[str, Any]]:
         body = {
             "work_pools": {"name": {"any_": [pool]}},

@@ -14,6 +14,7 @@ from flows.cli.times import ago
 from flows.context import Context, reading
 from flows.prefect_api import PrefectApi
 from flows.run_lock import holder_of
+from pipelines.market import naive
 from pipelines.settings import Settings
 
 RUNS = 10
@@ -31,11 +32,11 @@ def status(*, call: Injected) -> None:
         with reading(context) as con:
             found["sources"] = feed_lags(con, now)
             found["runs"] = _stored_runs(con)
-    found["runs"] = _prefect_runs(found["prefect"]) or found["runs"]
+    found["runs"] = last_runs(found["runs"], _prefect_runs(found["prefect"]))
     if call.json:
         print_json(found)
     else:
-        _show(found, context)
+        _show(found, context, now)
 
 
 def platform(settings: Settings) -> Row:
@@ -63,6 +64,36 @@ def _read(path: Path) -> dict[str, Any]:
     return noted
 
 
+def last_runs(stored: list[Row], prefect: list[Row]) -> list[Row]:
+    """The runs that began last, the newest first: Prefect's word on their state, the warehouse's on what they did.
+
+    stored: rows of `runs`.  prefect: Prefect's runs as `_prefect_runs` gives them, with the same ids.
+    """
+    known = {row["run_id"]: row for row in stored}
+    found = {row["run_id"]: {**known.get(row["run_id"], {}), **_known(row)} for row in prefect}
+    every = {**known, **found}.values()
+    return [_complete(row) for row in sorted(every, key=lambda row: row["started_at"], reverse=True)[:RUNS]]
+
+
+def _known(row: Row) -> Row:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _complete(row: Row) -> Row:
+    names = (
+        "run_id",
+        "flow",
+        "scheduled_for",
+        "started_at",
+        "state",
+        "took_s",
+        "rows_loaded",
+        "rows_quarantined",
+        "lag_s",
+    )
+    return {name: row.get(name) for name in names}
+
+
 def _prefect_runs(url: str | None) -> list[Row]:
     """The runs that began last by Prefect's own word; none where no server answers."""
     if not url:
@@ -71,33 +102,61 @@ def _prefect_runs(url: str | None) -> list[Row]:
     if not api.is_healthy():
         return []
     try:
-        found = api.newest_runs(RUNS)
+        found, names = api.newest_runs(RUNS), api.deployment_names()
     except OSError:
         return []
     return [
         {
             "run_id": run["id"],
-            "flow": run.get("deployment_name") or run["name"],
-            "scheduled_for": run.get("expected_start_time"),
-            "started_at": run.get("start_time"),
+            "flow": names.get(str(run.get("deployment_id"))),
+            "scheduled_for": _time(run.get("expected_start_time")),
+            "started_at": _time(run["start_time"]),
             "took_s": run.get("total_run_time"),
             "state": run.get("state_name"),
-            "rows_loaded": None,
-            "lag_s": None,
         }
         for run in found
     ]
+
+
+def _time(text: str | None) -> datetime | None:
+    return naive(datetime.fromisoformat(text)) if text else None
 
 
 def _stored_runs(con: Connection) -> list[Row]:
     return rows(
         con,
         "SELECT run_id, flow, scheduled_for, started_at, epoch(finished_at - started_at) AS took_s, state, "
-        f"rows_loaded, rows_quarantined, lag_s FROM runs ORDER BY started_at DESC LIMIT {RUNS}",
+        f"rows_loaded, rows_quarantined, lag_s FROM runs ORDER BY started_at DESC LIMIT {2 * RUNS}",
     )
 
 
-def _show(found: Row, context: Context) -> None:
+def run_line(row: Row, now: datetime) -> Row:
+    """A run in words: `minute  09:41  completed  2.3 s  15 rows  1.9 s`."""
+    state = str(row["state"] or "").lower()
+    is_on = state in ("running", "pending", "cancelling")
+    took = (naive(now) - row["started_at"]).total_seconds() if is_on else row["took_s"]
+    return {
+        "flow": row["flow"],
+        "scheduled": _clock(row["scheduled_for"], now),
+        "began": _clock(row["started_at"], now, "%H:%M:%S"),
+        "state": f"{state}, {row['rows_quarantined']} rows refused" if row["rows_quarantined"] else state,
+        "took": f"{ago(took)} so far" if is_on else _seconds(took),
+        "rows": row["rows_loaded"],
+        "behind": _seconds(row["lag_s"]),
+    }
+
+
+def _clock(at: datetime | None, now: datetime, form: str = "%H:%M") -> str:
+    if at is None:
+        return "by hand"
+    return at.strftime(form if at.date() == naive(now).date() else f"%d %b {form}")
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s" if value < 60 else ago(value)
+
+
+def _show(found: Row, context: Context, now: datetime) -> None:
     if found["running"]:
         kind = "SIMULATED DATA" if found["demo"] else "live" if found["started_at"] else "starting"
         print(
@@ -114,7 +173,8 @@ def _show(found: Row, context: Context) -> None:
     shown = [row | {"lag": ago(row["lag_s"]), "asked": ago(row["asked_s_ago"]), "market": _market(row)}
              for row in found["sources"]]  # fmt: skip
     table(shown, ("source", "state", "market", "newest_bar", "lag", "asked", "reason"), "\nSources")
-    table(found["runs"], ("flow", "scheduled_for", "state", "took_s", "rows_loaded", "lag_s"), "\nLast runs")
+    lines = [run_line(row, now) for row in found["runs"]]
+    table(lines, ("flow", "scheduled", "began", "state", "took", "rows", "behind"), "\nLast runs")
 
 
 def _market(row: Row) -> str:

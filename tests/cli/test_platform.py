@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.status import last_runs, run_line
 from pipelines.replica.server import Replica
 from tests.cli.conftest import Said
 
@@ -124,6 +125,29 @@ def test_a_minute_and_its_history_without_a_server(bare: Path, tapewatch: Comman
     assert status["runs"][0]["flow"] == "minute"
     assert source["state"] == "ok"
     assert (bare / "site" / "index.html").is_file()
+
+
+def test_a_run_has_its_flows_name_and_what_it_did_while_the_server_answers() -> None:
+    at = datetime(2026, 11, 27, 9, 41)
+    stored = [
+        {"run_id": "a", "flow": "minute", "scheduled_for": at, "started_at": at, "took_s": 2.25, "state": "Completed",
+         "rows_loaded": 15, "rows_quarantined": 2, "lag_s": 1.9},
+        {"run_id": "c", "flow": "backfill", "scheduled_for": None, "started_at": at.replace(minute=30), "took_s": 90.0,
+         "state": "Completed", "rows_loaded": 9000, "rows_quarantined": 0, "lag_s": None},
+    ]  # fmt: skip
+    prefect = [
+        {"run_id": "b", "flow": "minute", "scheduled_for": at.replace(minute=42), "started_at": at.replace(minute=42),
+         "took_s": 0.0, "state": "Running"},
+        {"run_id": "a", "flow": "minute", "scheduled_for": at, "started_at": at, "took_s": 2.25, "state": "Completed"},
+    ]  # fmt: skip
+    lines = [
+        run_line(row, datetime(2026, 11, 27, 9, 42, 5, tzinfo=UTC)) for row in last_runs(stored, prefect)
+    ]
+    assert [tuple(line.values()) for line in lines] == [
+        ("minute", "09:42", "09:42:00", "running", "5 s so far", None, ""),
+        ("minute", "09:41", "09:41:00", "completed, 2 rows refused", "2.2 s", 15, "1.9 s"),
+        ("backfill", "by hand", "09:30:00", "completed", "90 s", 9000, ""),
+    ]
 
 
 @pytest.mark.parametrize(
