@@ -64,7 +64,7 @@ FROM (
         told.notes.append(_GONE)
         return
     close, before = sample[-1]["close"], np.array([one["close"] for one in sample[:-1]])
-    middle, squares = moments.folded(moments.spread, before[:, None])
+    middle, squares = moments.folded(moments.spread, [RETURNS], before[:, None])[RETURNS]
     mean, std = float(middle[0]), math.sqrt(squares[0] / (RETURNS - 1))
     deviation = float(deviation_pct(np.array(close), np.array(mean)))
     zscore = (close - mean) / std if std > 0 else None
@@ -178,7 +178,7 @@ WHERE {_series(row)} AND ts <= {literal(row["ts"])} ORDER BY ts DESC LIMIT {VOLA
     if not stored or stored[0]["ts"] != row["ts"] or len(newest) < RETURNS or not before:
         told.notes.append(_GONE)
         return
-    _, squares = moments.folded(moments.spread, np.array(newest[::-1])[:, None])
+    _, squares = moments.folded(moments.spread, [RETURNS], np.array(newest[::-1])[:, None])[RETURNS]
     now, usual = math.sqrt(squares[0] / (RETURNS - 1)), statistics.median(before)
     told.facts["window"] = f"{RETURNS} log returns; usual: the {len(before)} volatilities before"
     limit = context.plan.thresholds.volatility_ratio

@@ -228,7 +228,7 @@ def _empty(count: int, names: Sequence[str]) -> dict[str, Floats]:
 
 def _averages(params: IndicatorParams) -> list[str]:
     """The columns that `smoothing.smoothed` fills."""
-    chains = smoothing.Chains(params)
+    chains = smoothing.Chains.of(params)
     names = [c.name for c in (*chains.direct, *chains.signals) if not c.name.endswith("_slow")]
     names += [f"rsi_{p}" for p in params.rsis]
     return names + [f"{part}{s}" for s in params.macds for part in ("macd", "macd_hist")]

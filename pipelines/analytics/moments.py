@@ -2,7 +2,7 @@
 
 A window of 20 is the newest 16 values and the 4 before them, each of them two halves. Joining adds and never
 subtracts a running total, so nothing drifts or cancels: a price of 1e9 that moves by 1e-3 keeps its deviation, and a
-flat window has exactly none. `sliding` gives every window of a long array, `folded` the newest one of each column of
+flat window has exactly none. `sliding` gives every window of a long array, `folded` the newest ones of each column of
 a matrix; both join the same halves in the same order and so agree to the last bit.
 
 Joining two samples' moments: Chan, Golub and LeVeque (1979), "Updating Formulae".
@@ -10,7 +10,7 @@ Joining two samples' moments: Chan, Golub and LeVeque (1979), "Updating Formulae
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,11 @@ import numpy as np
 from pipelines.analytics.windows import Floats
 
 Sample = tuple[Any, ...]
-"""Moments of some windows, one array each; the arrays have one shape."""
+"""Moments of some windows, one array each, of one shape; None: all zero."""
 New = Callable[[tuple[int, ...]], Floats]
 """Where arrays come from: `np.empty`, or a `Scratch`."""
 Join = Callable[[Sample, Sample, int, int, New], Sample]
 """(older, newer, values in each older window, in each newer, ...) -> the moments of both together."""
-
-
-Parts = tuple[tuple[Sample, int], ...]
-"""Windows that lie behind one another, the oldest first, and how many values each has."""
 
 
 class Scratch:
@@ -40,7 +36,7 @@ class Scratch:
         self.used = 0
 
     def __call__(self, shape: tuple[int, ...]) -> Floats:
-        (count,) = shape
+        count = shape[0]
         self.used += count
         if self.used > len(self.memory):
             return np.empty(count)
@@ -64,8 +60,7 @@ def spread(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
     mean = np.subtract(older[0], newer[0], out=new(shape))
     squares = np.multiply(mean, n * m / (n + m), out=new(shape))
     squares *= mean
-    squares += older[1]
-    squares += newer[1]
+    _add(squares, older[1], newer[1])
     mean *= n / (n + m)
     mean += newer[0]
     return mean, squares
@@ -80,69 +75,74 @@ def together(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
     sx *= dx
     sy *= dy
     for moment, i in ((sx, 2), (sy, 3), (products, 4)):
-        moment += older[i]
-        moment += newer[i]
+        _add(moment, older[i], newer[i])
     for mean, i in ((dx, 0), (dy, 1)):
         mean *= n / (n + m)
         mean += newer[i]
     return dx, dy, sx, sy, products
 
 
-def leaf(join: Join, *values: Floats) -> Sample:
-    """The moments of single values."""
-    if join is total:
-        return values
-    nothing = np.zeros_like(values[0])
-    return (*values, nothing) if join is spread else (*values, nothing, nothing, nothing)
-
-
 def sliding(join: Join, widths: Iterable[int], *values: Floats, new: New = np.empty) -> dict[int, Sample]:
     """Moments of every trailing window along an array: width -> arrays of len(values) - width + 1, oldest first."""
     wanted = [width for width in sorted(set(widths)) if width <= len(values[0])]
-    level, size = leaf(join, *values), 1
-    parts: dict[int, tuple[Parts, int]] = dict.fromkeys(wanted, ((), 0))
-    found: dict[int, Sample] = {}
-    while wanted:
-        for width in wanted:
-            if width & size:
-                behind, held = parts[width]
-                # The halves of a window lie oldest and smallest first, as `folded` peels them off.
-                parts[width] = (*behind, (level, size)), held + size
-        for width in [width for width in wanted if width < 2 * size]:
-            found[width] = _joined(join, parts[width][0], width, new)
-            wanted.remove(width)
-        if wanted:
-            older, newer = tuple(a[:-size] for a in level), tuple(a[size:] for a in level)
-            level, size = join(older, newer, size, size, new), 2 * size
-    return found
-
-
-def folded(join: Join, *values: Floats) -> Sample:
-    """Moments of each column of a (width, columns) matrix, oldest row first."""
-    level, size, parts = leaf(join, *values), 1, []
-    while True:
-        if len(level[0]) % 2:
-            parts.append((tuple(a[0] for a in level), size))
-            if len(level[0]) == 1:
-                break
-            level = tuple(a[1:] for a in level)
-        level = join(tuple(a[::2] for a in level), tuple(a[1::2] for a in level), size, size, np.empty)
+    levels, size = [_leaf(join, values)], 1
+    while wanted and 2 * size <= wanted[-1]:
+        older, newer = _rows(levels[-1], slice(None, -size)), _rows(levels[-1], slice(size, None))
+        levels.append(join(older, newer, size, size, new))
         size *= 2
-    whole, held = parts.pop()
-    while parts:
-        older, count = parts.pop()
-        whole = join(older, whole, count, held, np.empty)
-        held += count
+    return {width: _slid(join, levels, width, new) for width in wanted}
+
+
+def folded(join: Join, widths: Iterable[int], *values: Floats, new: New = np.empty) -> dict[int, Sample]:
+    """Moments of the newest rows of each column of a (rows, columns) matrix, the newest last: width -> (columns,)."""
+    wanted = sorted(set(widths))
+    levels, size = [_rows(_leaf(join, values), slice(len(values[0]) - wanted[-1], None))], 1
+    while 2 * size <= wanted[-1]:
+        last = levels[-1]
+        count = len(last[0])
+        older, newer = _rows(last, slice(count % 2, None, 2)), _rows(last, slice(count % 2 + 1, None, 2))
+        levels.append(join(older, newer, size, size, new))
+        size *= 2
+    return {width: _folded(join, levels, width, new) for width in wanted}
+
+
+def _slid(join: Join, levels: Sequence[Sample], width: int, new: New) -> Sample:
+    """Whole windows from the levels' parts: the longest part is the newest."""
+    held, whole = 0, ()
+    for size, level in _digits(levels, width):
+        start = width - held - size
+        if not held:
+            whole = _rows(level, slice(start, None))
+        else:
+            whole = join(_rows(level, slice(start, start + len(whole[0]))), whole, size, held, new)
+        held += size
     return whole
 
 
-def _joined(join: Join, parts: Parts, width: int, new: New) -> Sample:
-    """The moments of whole windows from their parts, oldest part first."""
-    *older, (whole, held) = parts
-    whole = tuple(a[width - held :] for a in whole)
-    for part, count in reversed(older):
-        start = width - held - count
-        behind = tuple(a[start : start + len(whole[0])] for a in part)
-        whole = join(behind, whole, count, held, new)
-        held += count
+def _folded(join: Join, levels: Sequence[Sample], width: int, new: New) -> Sample:
+    held, whole = 0, ()
+    for size, level in _digits(levels, width):
+        part = _rows(level, len(level[0]) - 1 - held // size)
+        whole = join(part, whole, size, held, new) if held else part
+        held += size
     return whole
+
+
+def _digits(levels: Sequence[Sample], width: int) -> list[tuple[int, Sample]]:
+    """The powers of two that the width is made of, the largest first, and their levels."""
+    return [(1 << i, levels[i]) for i in range(width.bit_length() - 1, -1, -1) if width >> i & 1]
+
+
+def _leaf(join: Join, values: Sequence[Floats]) -> Sample:
+    """The moments of single values: their deviations (None) are nothing."""
+    return (*values, *(None,) * {total: 0, spread: 1, together: 3}[join])
+
+
+def _rows(sample: Sample, at: slice | int) -> Sample:
+    return tuple(None if values is None else values[at] for values in sample)
+
+
+def _add(moment: Floats, *others: Floats | None) -> None:
+    for other in others:
+        if other is not None:
+            moment += other

@@ -16,7 +16,7 @@ from pipelines.analytics import moments, smoothing
 from pipelines.analytics.history import Bars, band, deviation_pct, pearson, sigmas
 from pipelines.analytics.moments import Join, Sample
 from pipelines.analytics.params import PV_WINDOW, RETURNS, SPAN, IndicatorParams
-from pipelines.analytics.smoothing import Chains, Weights
+from pipelines.analytics.smoothing import Chains
 from pipelines.analytics.windows import Floats, Integers, newest
 
 
@@ -58,18 +58,19 @@ def newest_row(recent: Recent, state: Mapping[str, Floats], params: IndicatorPar
 def prices(recent: Recent, state: Mapping[str, Floats], params: IndicatorParams) -> dict[str, Floats]:
     """The columns that follow from closes, highs and lows."""
     close = recent.close
-    out = {f"sma_{p}": moments.folded(moments.total, close[-p:])[0] / p for p in params.smas}
+    sums = moments.folded(moments.total, params.smas, close)
+    out = {f"sma_{p}": sums[p][0] / p for p in params.smas}
     # The bands' window and the one before the bar are equally wide: one pass for both.
     both = np.concatenate([close[-RETURNS:], close[-1 - RETURNS : -1]], axis=1)
     series = close.shape[1]
-    means, squares = moments.folded(moments.spread, both)
+    means, squares = moments.folded(moments.spread, [RETURNS], both)[RETURNS]
     out["dev_20_pct"] = deviation_pct(close[-1], means[series:])
     out["zscore_20"] = sigmas(close[-1], means[series:], squares[series:], RETURNS - 1)
     for suffix, (width, wide) in params.bollingers.items():
         if width == RETURNS:
             mean, square = means[:series], squares[:series]
         else:
-            mean, square = moments.folded(moments.spread, close[-width:])
+            mean, square = moments.folded(moments.spread, [width], close)[width]
         out[f"bb_mid{suffix}"] = mean
         out[f"bb_upper{suffix}"], out[f"bb_lower{suffix}"] = band(mean, square, width, wide)
     return out | _averages(recent, state, params) | {"bars_seen": state["bars_seen"] + 1.0}
@@ -102,8 +103,8 @@ def newest_rows(bars: Bars, block: Block, params: IndicatorParams) -> dict[str, 
 
 def _averages(recent: Recent, state: Mapping[str, Floats], params: IndicatorParams) -> dict[str, Floats]:
     """The exponential averages one bar on from `state`."""
-    chains, close = Chains(params), recent.close
-    weights = Weights.of(chains)
+    chains, close = Chains.of(params), recent.close
+    weights = chains.weights
     average, signal = chains.begin(state, close.shape[1])
     fed = smoothing.inputs(chains, close[-1:], recent.high[None], recent.low[None], close[-2:-1])[0]
     average = average + weights.direct * (fed - average)
@@ -114,8 +115,7 @@ def _averages(recent: Recent, state: Mapping[str, Floats], params: IndicatorPara
 
 def _over_valid(join: Join, width: int, *matrices: Floats) -> Sample:
     """Moments of the newest `width` rows of each column that are valid in every matrix."""
-    tails = newest(width, *matrices)
-    return moments.folded(join, *tails)
+    return moments.folded(join, [width], *newest(width, *matrices))[width]
 
 
 def _matrix(values: Floats, block: Block, lookback: int) -> Floats:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,11 +45,24 @@ class Chain:
         return self.start + self.period - 1
 
 
+class Weights(NamedTuple):
+    """The alphas as columns, to be multiplied with (averages, series)."""
+
+    direct: Floats
+    signals: Floats
+
+
 @dataclass(frozen=True)
 class Chains:
     """All averages of the configured periods; `macd` lines are averages of two others' difference."""
 
     params: IndicatorParams
+
+    @staticmethod
+    @cache
+    def of(params: IndicatorParams) -> Chains:
+        """Made once: the minute needs them for every bar."""
+        return Chains(params)
 
     @cached_property
     def direct(self) -> tuple[Chain, ...]:
@@ -82,6 +96,10 @@ class Chains:
         )
 
     @cached_property
+    def weights(self) -> Weights:
+        return Weights(*(np.array([[c.alpha] for c in group]) for group in (self.direct, self.signals)))
+
+    @cached_property
     def inputs(self) -> dict[str, slice]:
         """Input -> the rows of `direct` that average it."""
         of = [chain.of for chain in self.direct]
@@ -101,18 +119,6 @@ class Chains:
             # A stored row has the fast average and the line; of the usual periods the slow one is an EMA as well.
             given[f"macd{suffix}_slow"] = state[f"macd{suffix}_fast"] - state[f"macd{suffix}"]
         return np.stack([given[c.name] for c in self.direct]), np.stack([state[c.name] for c in self.signals])
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The alphas as columns, to be multiplied with (averages, series)."""
-
-    direct: Floats
-    signals: Floats
-
-    @classmethod
-    def of(cls, chains: Chains) -> Weights:
-        return cls(*(np.array([[c.alpha] for c in group]) for group in (chains.direct, chains.signals)))
 
 
 def inputs(
@@ -170,8 +176,8 @@ def smoothed(
     close, high, low: (series, bars), oldest first, NaN behind a series' last bar. state: the stored rows of bar
     `first` - 1 (column -> (series,)); None: the bars are the series' whole history and `first` is 0.
     """
-    chains = Chains(params)
-    weights = Weights.of(chains)
+    chains = Chains.of(params)
+    weights = chains.weights
     series, bars = close.shape
     average, signal = chains.begin(state, series)
     seeds = chains.warm_up if state is None else 0
