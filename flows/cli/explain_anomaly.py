@@ -16,7 +16,8 @@ from flows.cli.lake import Connection, Row, rows
 from flows.context import Context
 from pipelines.analytics import moments
 from pipelines.analytics.detectors import VOLATILITY_BARS
-from pipelines.analytics.history import Bars, deviation_pct, series_rows
+from pipelines.analytics.history import Bars, deviation_pct
+from pipelines.analytics.history import rows as rows_of
 from pipelines.analytics.params import RETURNS, SPAN
 from pipelines.market import CONTINUOUS
 from warehouse.stage import frame, literal
@@ -146,7 +147,7 @@ WHERE {_series(row)} AND ts <= {literal(row["ts"])} ORDER BY ts DESC LIMIT 16;""
     if whole.is_empty() or whole["ts"][-1] != row["ts"]:
         told.notes.append(_GONE)
         return
-    path = series_rows(Bars.of(whole), context.plan.params)
+    path = rows_of(Bars.of(whole), [0, whole.height], context.plan.params)
     now = float(path["rsi_14"][-1])
     gain, loss = (float(path[f"rsi_14_{side}"][-1]) for side in ("gain", "loss"))
     told.sample_name = "The newest closes and their RSI"

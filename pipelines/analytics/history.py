@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pipelines.analytics import moments, smoothing
 from pipelines.analytics.moments import Join, Sample, Scratch
 from pipelines.analytics.params import PV_WINDOW, RETURNS, SPAN, IndicatorParams
-from pipelines.analytics.windows import Floats
+from pipelines.analytics.windows import Floats, Integers
 
-State = Mapping[str, float]
-"""The public and hidden columns of one stored row."""
-
-_CHUNK = 1 << 14
+_CHUNK = 15360
 """Bars whose windows are computed at a time."""
 _LANES = 512
 """Series whose averages are computed side by side."""
 _BATCH = 1 << 18
 """Bars, in whole series, whose missing returns are left out at a time."""
+WORTH = 4_000_000
+"""Bars from which loading numba (a second) pays."""
 
 
 @dataclass(frozen=True)
@@ -42,57 +45,65 @@ class Bars:
             *(_finite(frame[f.name].cast(pl.Float64).fill_null(np.nan).to_numpy()) for f in fields(cls))
         )
 
-    def slice(self, start: int, stop: int) -> Bars:
-        return Bars(*(getattr(self, f.name)[start:stop] for f in fields(self)))
+    def take(self, rows: npt.ArrayLike) -> Bars:
+        """The chosen rows: a slice, a mask, or numbers."""
+        return Bars(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def series_rows(
-    bars: Bars, params: IndicatorParams, state: State | None = None, new: int = 0
+@dataclass(frozen=True)
+class Before:
+    """Where series go on from: their stored rows, one value a series, and how many of their last bars are new."""
+
+    state: Mapping[str, Floats]
+    new: Integers
+
+
+def rows(
+    bars: Bars,
+    edges: Sequence[int],
+    params: IndicatorParams,
+    before: Before | None = None,
+    fast: bool | None = None,
 ) -> dict[str, Floats]:
-    """Indicators of one series: one value a bar, by column name.
+    """Indicators of every bar of every series, by column name: one value a bar.
 
-    Without a `state` the bars are the series' whole history. With one it is the row before the last `new`
-    bars: the recursive columns continue from it, and only the values of those last bars are meant to be read.
+    edges: the first bar of each series and the end of the last one. before: the averages continue from there, and
+    only the values of the new bars are meant to be read; None: the bars are whole histories. fast: compiled or not;
+    where it is not said, by the amount of work, if numba is installed. Compiled or not, the bits are the same.
     """
-    count = len(bars.close)
-    if state is None:
-        return rows(bars, [0, count], params)
-    first = count - new
-    out = _empty(count, [*_averages(params), "bars_seen"])
-    before = {name: np.array([value], dtype=np.float64) for name, value in state.items()}
-    matrix = (bars.close[None], bars.high[None], bars.low[None])
-    smoothing.smoothed(*matrix, params, {n: out[n][None] for n in _averages(params)}, before, first)
-    out["bars_seen"] = state["bars_seen"] - first + np.arange(1.0, count + 1)
-    return out | windowed(bars, [0, count], params) | of_returns(bars, [0, count])
+    return prices(bars, edges, params, before, fast) | of_returns(bars, edges, fast)
 
 
-def rows(bars: Bars, edges: Sequence[int], params: IndicatorParams) -> dict[str, Floats]:
-    """Indicators of every bar of every series, by column name.
+def prices(
+    bars: Bars,
+    edges: Sequence[int],
+    params: IndicatorParams,
+    before: Before | None = None,
+    fast: bool | None = None,
+) -> dict[str, Floats]:
+    """The columns that follow from closes, highs and lows."""
+    averages = averaged(bars, edges, params, before, fast)
+    return windowed(bars, edges, params, fast) | averages | {"bars_seen": _seen(edges, before)}
 
-    edges: the first bar of each series and the end of the last one
-    """
-    out = windowed(bars, edges, params) | averaged(bars, edges, params) | of_returns(bars, edges)
-    lengths = np.diff(np.asarray(edges))
-    out["bars_seen"] = np.arange(1.0, len(bars.close) + 1) - np.repeat(np.asarray(edges)[:-1], lengths)
-    return out
 
-
-def windowed(bars: Bars, edges: Sequence[int], params: IndicatorParams) -> dict[str, Floats]:
+def windowed(
+    bars: Bars, edges: Sequence[int], params: IndicatorParams, fast: bool | None = None
+) -> dict[str, Floats]:
     """Columns of the last so many closes: averages, bands, and the deviation from the bars before."""
     count, bands = len(bars.close), params.bollingers
     names = [f"sma_{p}" for p in params.smas] + ["dev_20_pct", "zscore_20"]
     names += [f"bb_{part}{suffix}" for suffix in bands for part in ("mid", "upper", "lower")]
-    out, scratch = _empty(count, names), Scratch()
+    out, scratch, joins = _empty(count, names), Scratch(), _engine(count, fast) or moments
     widths = {width for width, _ in bands.values()} | {RETURNS}
     reach = max(*params.smas, *widths, RETURNS + 1) - 1
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for start, stop, since in _chunks(count, reach):
             close = bars.close[since:stop]
             scratch.clear()
-            for width, (sums,) in moments.sliding(moments.total, params.smas, close, new=scratch).items():
+            for width, (sums,) in moments.sliding(joins.total, params.smas, close, new=scratch).items():
                 piece = _ending(sums, start, stop)
                 np.divide(piece, width, out=out[f"sma_{width}"][stop - len(piece) : stop])
-            spreads = moments.sliding(moments.spread, widths, close, new=scratch)
+            spreads = moments.sliding(joins.spread, widths, close, new=scratch)
             for suffix, (width, sigmas) in bands.items():
                 if width in spreads:
                     _band(spreads[width], width, sigmas, suffix, out, start, stop)
@@ -104,29 +115,44 @@ def windowed(bars: Bars, edges: Sequence[int], params: IndicatorParams) -> dict[
     return out
 
 
-def averaged(bars: Bars, edges: Sequence[int], params: IndicatorParams) -> dict[str, Floats]:
+def averaged(
+    bars: Bars,
+    edges: Sequence[int],
+    params: IndicatorParams,
+    before: Before | None = None,
+    fast: bool | None = None,
+) -> dict[str, Floats]:
     """Columns of the exponential averages."""
     out = _empty(len(bars.close), _averages(params))
-    for lanes in _lanes(edges):
-        spans = [(edges[i], edges[i + 1]) for i in lanes]
-        close, high, low = (_matrix(values, spans) for values in (bars.close, bars.high, bars.low))
-        target = {name: _matrix(values, spans, fill=False) for name, values in out.items()}
+    engine = None if before else _engine(len(bars.close), fast)
+    if engine:
+        engine.averaged(bars.close, bars.high, bars.low, edges, params, out)
+        return out
+    spans = list(pairwise(edges))
+    if before:
+        # What is carried on needs the last old bar's close and nothing else of the past.
+        spans = [(max(b - n - 1, a), b) for (a, b), n in zip(spans, before.new.tolist(), strict=True)]
+    for lanes in _lanes([b - a for a, b in spans]):
+        mine = [spans[i] for i in lanes]
+        close, high, low = (_matrix(values, mine) for values in (bars.close, bars.high, bars.low))
+        target = {name: _matrix(values, mine, fill=False) for name, values in out.items()}
+        state = {name: values[lanes] for name, values in before.state.items()} if before else None
         with np.errstate(invalid="ignore", over="ignore"):
-            smoothing.smoothed(close, high, low, params, target)
-        if not _is_block(spans):
+            smoothing.smoothed(close, high, low, params, target, state, first=1 if state else 0)
+        if not _is_block(mine):
             for name, values in out.items():
-                for lane, (start, stop) in enumerate(spans):
+                for lane, (start, stop) in enumerate(mine):
                     values[start:stop] = target[name][lane, : stop - start]
     return out
 
 
-def of_returns(bars: Bars, edges: Sequence[int]) -> dict[str, Floats]:
+def of_returns(bars: Bars, edges: Sequence[int], fast: bool | None = None) -> dict[str, Floats]:
     """Columns of the newest 20 and 60 log returns, if these lie within SPAN bars."""
+    joins = _engine(len(bars.close), fast) or moments
+    change = _change(bars, edges)
     return {
-        "volatility_20": _over_valid(moments.spread, RETURNS, _deviation_of_20, edges, bars.ret_log),
-        "pv_corr_60": _over_valid(
-            moments.together, PV_WINDOW, pearson, edges, bars.ret_log, _change(bars, edges)
-        ),
+        "volatility_20": _newest(joins.spread, RETURNS, _deviation_of_20, edges, bars.ret_log),
+        "pv_corr_60": _newest(joins.together, PV_WINDOW, pearson, edges, bars.ret_log, change),
     }
 
 
@@ -180,37 +206,73 @@ def _ending(values: Floats, start: int, stop: int) -> Floats:
     return values[max(len(values) - (stop - start), 0) :]
 
 
-def _over_valid(
+def _newest(
     join: Join, width: int, finish: Callable[[Sample], Floats], edges: Sequence[int], *series: Floats
 ) -> Floats:
     """`finish` of the newest `width` bars with a value in every series, if they lie within SPAN bars."""
     out = np.full(len(series[0]), np.nan)
-    scratch = Scratch()
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for first, last in _batches(edges):
-            start, stop = edges[first], edges[last]
-            present = ~np.isnan(sum(values[start:stop] for values in series))
-            valid = np.flatnonzero(present)
-            if len(valid) < width:
-                continue
-            compact = np.empty(len(valid) - width + 1)
-            kept = [values[start:stop][valid] for values in series]
-            for begin, end, since in _chunks(len(valid), width - 1):
-                scratch.clear()
-                found = moments.sliding(join, (width,), *(values[since:end] for values in kept), new=scratch)
-                if found:
-                    piece = tuple(_ending(values, begin, end) for values in found[width])
-                    compact[end - width + 1 - len(piece[0]) : end - width + 1] = finish(piece)
-            # Where each window ends and begins, and which bars it is the newest of.
-            ends, begins = valid[width - 1 :], valid[: len(compact)]
-            lengths = np.diff(np.append(ends, stop - start))
-            at = np.arange(ends[0], stop - start)
-            own = np.repeat(
-                np.asarray(edges[first:last]) - start, np.diff(np.asarray(edges[first : last + 1]))
-            )
-            oldest = np.repeat(begins, lengths)
-            is_near = (oldest > at - SPAN) & (oldest >= own[ends[0] :])
-            out[start + ends[0] : stop] = np.where(is_near, np.repeat(compact, lengths), np.nan)
+            starts, stop = np.asarray(edges[first:last]), edges[last]
+            mine = slice(edges[first], stop)
+            present = ~np.isnan(sum(values[mine] for values in series))
+            if (
+                np.count_nonzero(present) + len(starts) == len(present)
+                and not present[starts - starts[0]].any()
+            ):
+                # Only the first bar of each series has no return.
+                out[mine][width - 1 :] = _trailing(join, width, finish, [values[mine] for values in series])
+                _blank({"": out}, edges[first : last + 1], {"": width})
+            else:
+                out[mine] = _over_valid(join, width, finish, present, starts, [v[mine] for v in series])
+    return out
+
+
+def _over_valid(
+    join: Join,
+    width: int,
+    finish: Callable[[Sample], Floats],
+    present: npt.NDArray[np.bool_],
+    starts: Integers,
+    series: Sequence[Floats],
+) -> Floats:
+    """As `_newest`, of one batch of series with holes: the bars without a value are left out."""
+    out, valid = np.full(len(present), np.nan), np.flatnonzero(present)
+    if len(valid) < width:
+        return out
+    found = _trailing(join, width, finish, [values[valid] for values in series])
+    # Which bars each window is the newest of, and whether it began near enough and in the same series.
+    ends, begins = valid[width - 1 :], valid[: len(found)]
+    lengths = np.diff(np.append(ends, len(present)))
+    at = np.arange(ends[0], len(present))
+    own = np.repeat(starts - starts[0], np.diff(np.append(starts - starts[0], len(present))))
+    oldest = np.repeat(begins, lengths)
+    is_near = (oldest > at - SPAN) & (oldest >= own[ends[0] :])
+    out[ends[0] :] = np.where(is_near, np.repeat(found, lengths), np.nan)
+    return out
+
+
+def _trailing(join: Join, width: int, finish: Callable[[Sample], Floats], series: Sequence[Floats]) -> Floats:
+    """`finish` of every trailing window: one value fewer than bars for each bar more than one in a window."""
+    count, scratch = len(series[0]), Scratch()
+    out = np.empty(max(count - width + 1, 0))
+    for start, stop, since in _chunks(count, width - 1):
+        scratch.clear()
+        found = moments.sliding(join, (width,), *(values[since:stop] for values in series), new=scratch)
+        if found:
+            piece = tuple(_ending(values, start, stop) for values in found[width])
+            out[stop - width + 1 - len(piece[0]) : stop - width + 1] = finish(piece)
+    return out
+
+
+def _seen(edges: Sequence[int], before: Before | None) -> Floats:
+    """How many bars of its series there were up to each bar, it included."""
+    spans = list(pairwise(edges))
+    ramp = np.arange(1.0, max((b - a for a, b in spans), default=0) + 1)
+    out = np.empty(edges[-1])
+    for i, (start, stop) in enumerate(spans):
+        known = before.state["bars_seen"][i] + before.new[i] - (stop - start) if before else 0.0
+        np.add(ramp[: stop - start], known, out=out[start:stop])
     return out
 
 
@@ -256,9 +318,8 @@ def _batches(edges: Sequence[int]) -> Iterator[tuple[int, int]]:
             first = last
 
 
-def _lanes(edges: Sequence[int]) -> Iterator[list[int]]:
+def _lanes(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Series in groups of about one length, so that few lanes run on empty."""
-    lengths = np.diff(np.asarray(edges))
     group: list[int] = []
     for i in np.argsort(lengths, kind="stable").tolist():
         if group and (len(group) == _LANES or lengths[i] > 1.25 * lengths[group[0]] + 64):
@@ -287,6 +348,13 @@ def _matrix(values: Floats, spans: Sequence[tuple[int, int]], fill: bool = True)
         for lane, (start, stop) in enumerate(spans):
             out[lane, : stop - start] = values[start:stop]
     return out
+
+
+def _engine(bars: int, fast: bool | None) -> Any:
+    """`history_fast`, or None where it is not wanted, not worth its loading or not to be had."""
+    if fast is None:
+        fast = bars >= WORTH and importlib.util.find_spec("numba") is not None
+    return importlib.import_module("pipelines.analytics.history_fast") if fast else None
 
 
 def _finite(values: Floats) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.analytics.baseline import judge
-from pipelines.analytics.history import Bars, rows, series_rows
+from pipelines.analytics.history import Bars, Before, rows
 from pipelines.analytics.newest import Block, newest_rows
 from pipelines.analytics.params import (
     SPAN,
@@ -83,12 +83,15 @@ def advance(
             newest_rows(arrays, Block(starts[together], old[together], new[together], before), params)
         )
         order.append(np.flatnonzero(is_new & np.repeat(together, old + new)))
-    for i in np.flatnonzero(~together & (new > 0)):
-        start, count, stop = int(starts[i]), int(new[i]), int(starts[i] + old[i] + new[i])
-        row = None if young[i] else {name: float(values[i]) for name, values in stored.items()}
-        found = series_rows(arrays.slice(start, stop), params, row, count)
-        pieces.append({name: values[-count:] for name, values in found.items()})
-        order.append(np.arange(stop - count, stop))
+    for chosen, is_young in ((young & (new > 0), True), (~young & ~together & (new > 0), False)):
+        if chosen.any():
+            counts = (old + new)[chosen]
+            onward = None if is_young else Before({n: v[chosen] for n, v in stored.items()}, new[chosen])
+            whole = arrays.take(np.repeat(chosen, old + new))
+            found = rows(whole, [0, *np.cumsum(counts).tolist()], params, onward)
+            wanted = is_new[np.repeat(chosen, old + new)]
+            pieces.append({name: values[wanted] for name, values in found.items()})
+            order.append(np.flatnonzero(is_new & np.repeat(chosen, old + new)))
     return _frame(tail[np.concatenate(order)] if order else tail.clear(), pieces, params, bars_per_year).sort(
         _KEYS
     )

@@ -11,6 +11,7 @@ Joining two samples' moments: Chan, Golub and LeVeque (1979), "Updating Formulae
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,16 @@ Sample = tuple[Any, ...]
 """Moments of some windows, one array each, of one shape; None: all zero."""
 New = Callable[[tuple[int, ...]], Floats]
 """Where arrays come from: `np.empty`, or a `Scratch`."""
-Join = Callable[[Sample, Sample, int, int, New], Sample]
-"""(older, newer, values in each older window, in each newer, ...) -> the moments of both together."""
+Both = Callable[[Sample, Sample, int, int, New], Sample]
+"""(older, newer, values in each older window, in each newer, where arrays come from) -> the moments of both together."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """A kind of moments: how two samples' become those of both, and how many of them are zero for a single value."""
+
+    both: Both
+    deviations: int
 
 
 class Scratch:
@@ -49,12 +58,12 @@ class Scratch:
         self.used = 0
 
 
-def total(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
+def _total(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
     """(sum,)"""
     return (np.add(older[0], newer[0], out=new(newer[0].shape)),)
 
 
-def spread(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
+def _spread(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
     """(mean, sum of squared deviations from it)"""
     shape = newer[0].shape
     mean = np.subtract(older[0], newer[0], out=new(shape))
@@ -66,7 +75,7 @@ def spread(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
     return mean, squares
 
 
-def together(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
+def _together(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
     """(mean x, mean y, squared deviations of x, of y, products of both)"""
     shape, weight = newer[0].shape, n * m / (n + m)
     dx, dy = (np.subtract(older[i], newer[i], out=new(shape)) for i in (0, 1))
@@ -82,13 +91,16 @@ def together(older: Sample, newer: Sample, n: int, m: int, new: New) -> Sample:
     return dx, dy, sx, sy, products
 
 
+total, spread, together = Join(_total, 0), Join(_spread, 1), Join(_together, 3)
+
+
 def sliding(join: Join, widths: Iterable[int], *values: Floats, new: New = np.empty) -> dict[int, Sample]:
     """Moments of every trailing window along an array: width -> arrays of len(values) - width + 1, oldest first."""
     wanted = [width for width in sorted(set(widths)) if width <= len(values[0])]
     levels, size = [_leaf(join, values)], 1
     while wanted and 2 * size <= wanted[-1]:
         older, newer = _rows(levels[-1], slice(None, -size)), _rows(levels[-1], slice(size, None))
-        levels.append(join(older, newer, size, size, new))
+        levels.append(join.both(older, newer, size, size, new))
         size *= 2
     return {width: _slid(join, levels, width, new) for width in wanted}
 
@@ -101,29 +113,29 @@ def folded(join: Join, widths: Iterable[int], *values: Floats, new: New = np.emp
         last = levels[-1]
         count = len(last[0])
         older, newer = _rows(last, slice(count % 2, None, 2)), _rows(last, slice(count % 2 + 1, None, 2))
-        levels.append(join(older, newer, size, size, new))
+        levels.append(join.both(older, newer, size, size, new))
         size *= 2
     return {width: _folded(join, levels, width, new) for width in wanted}
 
 
 def _slid(join: Join, levels: Sequence[Sample], width: int, new: New) -> Sample:
     """Whole windows from the levels' parts: the longest part is the newest."""
-    held, whole = 0, ()
+    held, whole = 0, _rows(levels[0], slice(0, 0))
     for size, level in _digits(levels, width):
         start = width - held - size
         if not held:
             whole = _rows(level, slice(start, None))
         else:
-            whole = join(_rows(level, slice(start, start + len(whole[0]))), whole, size, held, new)
+            whole = join.both(_rows(level, slice(start, start + len(whole[0]))), whole, size, held, new)
         held += size
     return whole
 
 
 def _folded(join: Join, levels: Sequence[Sample], width: int, new: New) -> Sample:
-    held, whole = 0, ()
+    held, whole = 0, _rows(levels[0], slice(0, 0))
     for size, level in _digits(levels, width):
         part = _rows(level, len(level[0]) - 1 - held // size)
-        whole = join(part, whole, size, held, new) if held else part
+        whole = join.both(part, whole, size, held, new) if held else part
         held += size
     return whole
 
@@ -135,7 +147,7 @@ def _digits(levels: Sequence[Sample], width: int) -> list[tuple[int, Sample]]:
 
 def _leaf(join: Join, values: Sequence[Floats]) -> Sample:
     """The moments of single values: their deviations (None) are nothing."""
-    return (*values, *(None,) * {total: 0, spread: 1, together: 3}[join])
+    return (*values, *(None,) * join.deviations)
 
 
 def _rows(sample: Sample, at: slice | int) -> Sample:
