@@ -39,7 +39,8 @@ class BinanceStream:
     symbols_per_line = 200
     max_age_s = 23.5 * 3600
     silence_s = 60.0
-    heartbeat_s = None
+    heartbeat_s: float | None = None
+    totals_are_told = False
     farewell: bytes | None = b'"serverShutdown"'
 
     def __init__(self, base_url: str | None = None) -> None:

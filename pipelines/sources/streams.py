@@ -34,6 +34,8 @@ class Stream(Protocol):
     """Without any frame for so long a connection is taken for dead, however open it looks."""
     heartbeat_s: float | None
     """How often `greetings` is said again to keep the connection awake; None: never."""
+    totals_are_told: bool
+    """Whether frames tell the session's total so far instead of each trade."""
     farewell: bytes | None
     """What a frame holds by which the venue announces that it will close; None where it does not."""
 

@@ -46,6 +46,7 @@ class YahooStream:
     max_age_s = 6 * 3600.0
     silence_s = 300.0
     heartbeat_s: float | None = 15.0
+    totals_are_told = True
     farewell = None
 
     def __init__(self, base_url: str | None = None) -> None:
