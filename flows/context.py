@@ -26,6 +26,8 @@ from pipelines.sources import factory, registry
 from pipelines.sources.base import Source, SourceOptions
 from pipelines.sources.bulk import FOLDERS, BulkArchive
 from pipelines.sources.standby import Standby
+from pipelines.sources.stream_registry import stream_of
+from pipelines.sources.streams import Stream
 from warehouse import build
 from warehouse.connect import Location, connect, transaction
 from warehouse.errors import TapewatchError
@@ -88,6 +90,15 @@ class Context:
         if source.name not in FOLDERS or (place and not source.bulk_url and not _is_loopback(place)):
             return None
         return BulkArchive(source.name, SourceOptions(base_url=place or None, timeout_s=30.0))
+
+    def streams(self) -> list[tuple[Stream, tuple[str, ...]]]:
+        """The streams of the sources that have one and want it, each with its symbols."""
+        found = [
+            (stream_of(source.name, source.stream_url, source.base_url), source.symbols)
+            for source in self.settings.sources
+            if source.stream
+        ]
+        return [(stream, symbols) for stream, symbols in found if stream]
 
     def _adapter(self, source: SourceSettings) -> Source:
         make = factory(source.name)

@@ -26,9 +26,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.collection import streams_folder
 from flows.context import Context, assemble, writing
 from flows.runs import recorded
-from pipelines import landing
+from pipelines import landing, segments
 from pipelines.market import naive, utc
 from warehouse.clocks import market_clocks
 from warehouse.compact import compact, expire
@@ -115,7 +116,12 @@ def _steps(
         done.expired = asdict(expire(con, context.location, at, keep))
 
     def landing_zone() -> None:
-        done.landed_deleted = landing.expire(context.landing, settings.retention.landing_days, at.date())
+        days, streams = settings.retention.landing_days, streams_folder(settings.data_dir)
+        done.landed_deleted = (
+            landing.expire(context.landing, days, at.date())
+            + landing.expire(streams / "refilled", days, at.date())
+            + segments.expire(streams, days, at.date())
+        )
 
     def plain_copy() -> None:
         done.copied_rows = sum(export_plain(context.location, settings.data_dir / PLAIN_COPY).values())

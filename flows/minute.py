@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows import walk
 from flows.context import Context, assemble, prepare
 from flows.delivery import deliver_due
+from flows.streaming import load_streamed
 from flows.walk import Derivation, Run
 from pipelines.ingest import Feed, Ingested
 from pipelines.market import floor_minute, naive, utc
@@ -24,8 +25,8 @@ from reports.site import Published
 from warehouse.build import progress
 from warehouse.connect import connect
 
-BARS, WINDOWS, ANOMALIES, SITE = (
-    f"duckdb://tapewatch/{name}" for name in ("bars", "windows", "anomalies", "site")
+BARS, TRADES, WINDOWS, ANOMALIES, SITE = (
+    f"duckdb://tapewatch/{name}" for name in ("bars", "trades", "windows", "anomalies", "site")
 )
 _warm: list[tuple[Context, duckdb.DuckDBPyConnection]] = []
 
@@ -47,6 +48,12 @@ def ingest(run: Run, feed: Feed, source: str) -> Ingested:
         source, result.state, result.rows_in, result.rows_loaded, result.rows_quarantined, result.reason or "",
     )  # fmt: skip
     return result
+
+
+@materialize(TRADES, name="load trades", cache_policy=NO_CACHE)
+def load_trades(run: Run, feeds: list[Feed]) -> dict[str, int]:
+    """What the collector has sealed, and trades it missed, from the venue by id."""
+    return {one.source: one.rows_new + one.refilled for one in load_streamed(run, feeds)}
 
 
 @materialize(WINDOWS, ANOMALIES, asset_deps=[BARS], name="derive", cache_policy=NO_CACHE)
@@ -110,8 +117,11 @@ def minute(at: datetime | None = None) -> dict[str, Any]:
 
 def _steps(run: Run) -> dict[str, Any]:
     try:
-        for feed in run.context.feeds():
+        feeds = run.context.feeds()
+        for feed in feeds:
             ingest(run, feed, feed.source.name)
+        if run.context.streams():
+            load_trades(run, feeds)
         derivation = derive(run)
         publish(run)
         deliver(run)

@@ -188,6 +188,15 @@ def owned(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether a collector writes here now."""
+    try:
+        with owned(folder):
+            return False
+    except SegmentError:
+        return True
+
+
 def pending(folder: Path, source: str) -> list[Sealed]:
     """Sealed segments of a source, oldest first."""
     found = (folder / SEALED).glob(f"{source}-stream-*{PLAIN}*")

@@ -25,6 +25,7 @@ from pipelines.settings_places import Path_, Place, Places
 from pipelines.settings_reader import Problem, Reader, name_of
 from pipelines.settings_sections import (
     Baseline,
+    Collector,
     Digest,
     Indicators,
     Pairs,
@@ -80,6 +81,7 @@ class Settings:
     prefect: Prefect = table(Prefect(), Prefect)
     site: Site = table(Site(), Site)
     sources: tuple[Source, ...] = table((), Source, name="source", many=True)
+    collector: Collector = table(Collector(), Collector)
     windows: Windows = table(Windows(), Windows)
     indicators: Indicators = table(Indicators(), Indicators)
     baseline: Baseline = table(Baseline(), Baseline)

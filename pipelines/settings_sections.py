@@ -55,6 +55,19 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Collector:
+    """How streamed frames are written: a batch waits so long for company, so many kB of it at most.
+
+    `queue_mb` may wait for a slow disk before frames are dropped, and counted; `codec` is that of sealed segments.
+    """
+
+    linger_ms: float = key(10.0, read.number(0.1, 1000))
+    batch_kb: int = key(256, read.whole(1, 1024))
+    queue_mb: int = key(64, read.whole(1, 4096))
+    codec: str = key("zstd", read.choice("zstd", "none"))
+
+
+@dataclass(frozen=True)
 class Windows:
     """The bar widths kept beside one minute (and one second where trades exist)."""
 

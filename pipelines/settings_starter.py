@@ -14,10 +14,10 @@ STARTER = """\
 name = "binance"             # the adapter; `tapewatch sources list` shows all
 symbols = ["BTCUSDT", "ETHUSDT"]
 fallback = ["coinbase", "kraken"]   # who stands in when it fails
-stream = true                # trades by websocket as well
+stream = true                # trades by websocket as well: binance, binance_futures, yahoo
 # calendar = "24/7"          # or an exchange code such as "XNYS"
 # base_url = "..."           # default: the venue's own market-data host
-# stream_url = "..."
+# stream_url = "..."         # default: the venue's own; at base_url where that is set
 # bulk_url = "..."           # where Binance's daily archives lie, which heal what REST has no more
 # rate_limit = 0             # requests a minute of your plan; 0: the venue's published limit
 # budget = 0.5               # share of that limit to use at most
@@ -43,6 +43,12 @@ calendar = "XNYS"
 [site]
 # host = "127.0.0.1"
 # port = 8787
+
+[collector]                  # what streams in lands in batches
+# linger_ms = 10.0           # a batch waits so long for company
+# batch_kb = 256             # and is at most so large
+# queue_mb = 64              # waiting for a slow disk, before frames are dropped and counted
+# codec = "zstd"             # of sealed segments; or "none"
 
 [windows]
 # intervals = ["5m", "15m", "30m", "1h", "4h", "1d"]

@@ -18,6 +18,7 @@ from pipelines.replica.server import Replica
 from pipelines.sources.base import SourceOptions
 from pipelines.sources.binance import Binance
 from pipelines.sources.binance_stream import BinanceStream
+from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line
 from pipelines.sources.yahoo import Yahoo
 from pipelines.sources.yahoo_stream import YahooStream
@@ -101,7 +102,11 @@ def test_ten_frames_on_a_websocket_with_one_id_twice_are_nine_rows(lake, tmp_pat
         async with serve(send, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             line = Line(
-                BinanceStream(f"ws://127.0.0.1:{port}"), ("BTCUSDT",), spool.put, asyncio.Event(), 0.001
+                BinanceStream(f"ws://127.0.0.1:{port}"),
+                ("BTCUSDT",),
+                spool.put,
+                asyncio.Event(),
+                Batching(0.001),
             )
             task = asyncio.create_task(line.run())
             await until(lambda: spool.counts.frames == 10)

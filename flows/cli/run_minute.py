@@ -10,6 +10,7 @@ import duckdb
 from flows import walk
 from flows.context import Context
 from flows.delivery import deliver_due
+from flows.streaming import load_streamed
 
 
 def run_minute(
@@ -29,8 +30,10 @@ def run_minute(
 
 
 def _steps(run: walk.Run) -> dict[str, Any]:
-    for feed in run.context.feeds():
+    feeds = run.context.feeds()
+    for feed in feeds:
         walk.ingest(run, feed)
+    load_streamed(run, feeds)
     derived = walk.derive_and_alert(run)
     published = walk.publish_site(run)
     sent = deliver_due(run.con, run.context, run.run_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -16,16 +17,23 @@ from websockets.http11 import Response
 
 MOST_BYTES = 1 << 20
 """A longer message ends the connection before it is read; trades have some 200 bytes."""
-BATCH_BYTES = 256 << 10
 Land = Callable[[int, Sequence[bytes]], object]
 """Takes the epoch microseconds at which the first frame of a batch was received, and the frames."""
 
 
+@dataclass(frozen=True)
+class Batching:
+    """How long messages wait for company, and how many bytes of them at most."""
+
+    linger_s: float = 0.01
+    most_bytes: int = 256 << 10
+
+
 class FeedSocket(ClientConnection):
-    """A client connection whose messages go to `land`, at the latest `linger_s` after they were received."""
+    """A client connection whose messages go to `land`, batch by batch."""
 
     land: Land
-    linger_s = 0.01
+    batching = Batching()
     farewell: bytes | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,10 +63,10 @@ class FeedSocket(ClientConnection):
             data = bytes(event.data)
         if not self._batch:
             self._batch_us = time.time_ns() // 1000
-            self._timer = self.loop.call_later(self.linger_s, self.flush)
+            self._timer = self.loop.call_later(self.batching.linger_s, self.flush)
         self._batch.append(data)
         self._batch_bytes += len(data)
-        if self._batch_bytes >= BATCH_BYTES:
+        if self._batch_bytes >= self.batching.most_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -84,7 +92,7 @@ class FeedSocket(ClientConnection):
 
 
 async def dial(
-    address: str, land: Land, linger_s: float, farewell: bytes | None, timeout_s: float = 10.0
+    address: str, land: Land, batching: Batching, farewell: bytes | None, timeout_s: float = 10.0
 ) -> FeedSocket:
     """An open connection whose messages are landed from now on.
 
@@ -93,7 +101,7 @@ async def dial(
 
     def make(*args: Any, **kwargs: Any) -> FeedSocket:
         made = FeedSocket(*args, **kwargs)
-        made.land, made.linger_s, made.farewell = land, linger_s, farewell
+        made.land, made.batching, made.farewell = land, batching, farewell
         return made
 
     connection = await connect(

@@ -18,12 +18,12 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from pipelines.sources.feed_socket import FeedSocket, Land, dial
+from pipelines.sources.feed_socket import Batching, FeedSocket, Land, dial
 from pipelines.sources.streams import Stream
 
 log = logging.getLogger(__name__)
 
-Dial = Callable[[str, Land, float, bytes | None], Awaitable[FeedSocket]]
+Dial = Callable[[str, Land, Batching, bytes | None], Awaitable[FeedSocket]]
 BLOCKED = (403, 451)
 PAUSE = (418, 429)
 
@@ -85,7 +85,7 @@ class Line:
     symbols: tuple[str, ...]
     land: Land
     stop: asyncio.Event
-    linger_s: float = 0.01
+    batching: Batching = field(default_factory=Batching)
     patience: Patience = field(default_factory=Patience)
     rng: random.Random = field(default_factory=random.Random)
     dial: Dial = dial
@@ -131,7 +131,7 @@ class Line:
             self.status.state = "connecting"
             try:
                 socket = await self.dial(
-                    self.stream.address(self.symbols), self.land, self.linger_s, self.stream.farewell
+                    self.stream.address(self.symbols), self.land, self.batching, self.stream.farewell
                 )
                 for text in self.stream.greetings(self.symbols):
                     await socket.send(text)

@@ -47,7 +47,7 @@ class YahooStream:
     silence_s = 300.0
     heartbeat_s: float | None = 15.0
     totals_are_told = True
-    farewell = None
+    farewell: bytes | None = None
 
     def __init__(self, base_url: str | None = None) -> None:
         self.base = (base_url or self.host).rstrip("/")

@@ -18,6 +18,7 @@ import pytest
 
 from pipelines.replica.server import Replica
 from pipelines.sources.binance_stream import BinanceFuturesStream, BinanceStream
+from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line, Patience, lines
 from pipelines.sources.streams import websocket_url
 from pipelines.sources.yahoo_stream import YahooStream, decode
@@ -187,7 +188,7 @@ def follow(
             symbols,
             heard.land,
             asyncio.Event(),
-            0.001,
+            Batching(0.001),
             QUICK,
             random.Random(1),
         )
@@ -301,7 +302,9 @@ def test_a_replica_that_is_gone_for_a_while_is_found_again():
     async def run() -> int:
         with Replica(now=NOON, speed=0) as first:
             port = first.port
-            line = Line(BinanceStream(first.ws_url), ("BTCUSDT",), heard.land, asyncio.Event(), 0.001, QUICK)
+            line = Line(
+                BinanceStream(first.ws_url), ("BTCUSDT",), heard.land, asyncio.Event(), Batching(0.001), QUICK
+            )
             task = asyncio.create_task(line.run())
             await until(lambda: line.status.connections)
         await until(lambda: line.status.state == "waiting")

@@ -1,0 +1,149 @@
+"""The collector: a long-running service that follows every configured stream and lands what it hears.
+
+`python -m flows.collect`, started beside the worker by `tapewatch up` and `demo`, or alone by `tapewatch collect`.
+It knows nothing of Prefect or the warehouse: the minute's flow loads what it has sealed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flows import logs
+from flows.collection import state_path, streams_folder, wish_of, write
+from flows.context import Context, assemble
+from pipelines.segments import owned, seal_leftovers
+from pipelines.sources.feed_socket import Batching
+from pipelines.sources.follow import Line, lines
+from pipelines.sources.streams import Stream
+from pipelines.spool import Spool, SpoolOptions
+
+log = logging.getLogger(__name__)
+
+NOTE_S = 1.0
+STOP_S = 3.0
+"""How long connections have to say goodbye; what they were saying is landed anyway."""
+
+
+@dataclass
+class Intake:
+    """One source while it is followed."""
+
+    stream: Stream
+    spool: Spool
+    lines: list[Line]
+
+    def as_dict(self) -> dict[str, Any]:
+        counts = self.spool.counts
+        return {
+            "frames": counts.frames,
+            "bytes": counts.bytes,
+            "dropped": counts.dropped,
+            "segments": counts.segments,
+            "problem": counts.problem,
+            "receive_to_landed_ms": self.spool.latency_ms(),
+            "connections": [line.status.as_dict() for line in self.lines],
+        }
+
+
+class Collector:
+    """Follows the streams while that is wished, and notes its state each second; `leave` ends it."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.data_dir = context.settings.data_dir
+        self.folder = streams_folder(self.data_dir)
+        self.leaving = asyncio.Event()
+        self.intakes: list[Intake] = []
+
+    async def run(self) -> None:
+        """Until `leave`; raises SegmentError where another collector is at work."""
+        with owned(self.folder):
+            sealed = seal_leftovers(self.folder, self.context.settings.collector.codec == "zstd")
+            if sealed:
+                log.info("%d segments of an earlier collector sealed", len(sealed))
+            while not self.leaving.is_set():
+                if wish_of(self.data_dir).collect:
+                    await self._collect()
+                else:
+                    await self._pass(NOTE_S)
+            self._note("stopped")
+
+    def leave(self) -> None:
+        self.leaving.set()
+
+    async def _collect(self) -> None:
+        stop = asyncio.Event()
+        self.intakes = self._open(stop)
+        tasks = [asyncio.create_task(line.run()) for intake in self.intakes for line in intake.lines]
+        log.info(
+            "collecting %s", ", ".join(intake.stream.name for intake in self.intakes) or "nothing: no stream"
+        )
+        try:
+            while wish_of(self.data_dir).collect and not self.leaving.is_set():
+                await self._pass(NOTE_S)
+                for task in [task for task in tasks if task.done()]:
+                    tasks.remove(task)
+                    task.result()
+        finally:
+            stop.set()
+            if tasks:
+                await asyncio.wait(tasks, timeout=STOP_S)
+            for task in tasks:
+                task.cancel()
+            for intake in self.intakes:
+                await asyncio.to_thread(intake.spool.close)
+            log.info(
+                "collected: %s", {intake.stream.name: intake.spool.counts.frames for intake in self.intakes}
+            )
+            self.intakes = []
+
+    def _open(self, stop: asyncio.Event) -> list[Intake]:
+        chosen = self.context.settings.collector
+        options = SpoolOptions(chosen.queue_mb << 20, chosen.codec == "zstd")
+        batching = Batching(chosen.linger_ms / 1000, chosen.batch_kb << 10)
+        intakes = []
+        for stream, symbols in self.context.streams():
+            spool = Spool(self.folder, stream.name, options)
+            followed = [Line(stream, group, spool.put, stop, batching) for group in lines(stream, symbols)]
+            intakes.append(Intake(stream, spool, followed))
+        return intakes
+
+    async def _pass(self, seconds: float) -> None:
+        self._note("running" if self.intakes else "stopped")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.leaving.wait(), seconds)
+
+    def _note(self, state: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        sources = {intake.stream.name: intake.as_dict() for intake in self.intakes}
+        with suppress(OSError):  # a full disk is in the sources' own `problem`
+            write(
+                state_path(self.data_dir),
+                {"state": state, "pid": os.getpid(), "seen_at": now, "sources": sources},
+            )
+
+
+async def serve(context: Context) -> None:
+    """Collects until SIGTERM, SIGINT or SIGHUP."""
+    collector = Collector(context)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, collector.leave)
+    await collector.run()
+
+
+def main() -> None:
+    context = assemble()
+    logs.set_up(context.settings.log_level, context.settings.log_format)
+    asyncio.run(serve(context))
+
+
+if __name__ == "__main__":
+    main()
