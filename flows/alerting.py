@@ -10,6 +10,7 @@ from typing import Any, cast
 import duckdb
 import polars as pl
 
+from flows.collection import status_of
 from flows.context import Context
 from flows.orders import catalogue_of
 from pipelines.alerts.grouping import Route, at_least
@@ -121,6 +122,7 @@ def site_options(
     limits = context.plan.thresholds
     settings = context.settings
     return SiteOptions(
+        collection=status_of(settings.data_dir),
         now=now,
         market_now=market_now,
         simulated=context.is_simulated,

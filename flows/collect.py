@@ -18,7 +18,7 @@ from typing import Any
 from flows import logs
 from flows.collection import state_path, streams_folder, wish_of, write
 from flows.context import Context, assemble
-from pipelines.segments import owned, seal_leftovers
+from pipelines.segments import is_owned, owned, seal_leftovers
 from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line, lines
 from pipelines.sources.streams import Stream
@@ -27,7 +27,8 @@ from pipelines.spool import Spool, SpoolOptions
 log = logging.getLogger(__name__)
 
 NOTE_S = 1.0
-STOP_S = 3.0
+TURN_S = 5.0
+STOP_S = 1.5
 """How long connections have to say goodbye; what they were saying is landed anyway."""
 
 
@@ -55,15 +56,20 @@ class Intake:
 class Collector:
     """Follows the streams while that is wished, and notes its state each second; `leave` ends it."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, patient: bool = False) -> None:
         self.context = context
+        self.patient = patient
         self.data_dir = context.settings.data_dir
         self.folder = streams_folder(self.data_dir)
         self.leaving = asyncio.Event()
         self.intakes: list[Intake] = []
 
     async def run(self) -> None:
-        """Until `leave`; raises SegmentError where another collector is at work."""
+        """Until `leave`; where another collector is at work a patient one waits, else SegmentError is raised."""
+        while self.patient and is_owned(self.folder) and not self.leaving.is_set():
+            log.warning("another collector writes to %s; waiting for its end", self.folder)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.leaving.wait(), TURN_S)
         with owned(self.folder):
             sealed = seal_leftovers(self.folder, self.context.settings.collector.codec == "zstd")
             if sealed:
@@ -130,9 +136,9 @@ class Collector:
             )
 
 
-async def serve(context: Context) -> None:
+async def serve(context: Context, patient: bool = False) -> None:
     """Collects until SIGTERM, SIGINT or SIGHUP."""
-    collector = Collector(context)
+    collector = Collector(context, patient)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, collector.leave)
@@ -142,7 +148,7 @@ async def serve(context: Context) -> None:
 def main() -> None:
     context = assemble()
     logs.set_up(context.settings.log_level, context.settings.log_format)
-    asyncio.run(serve(context))
+    asyncio.run(serve(context, patient=True))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,11 @@ class Child:
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM, without waiting for what it does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
     def stop(self, patience: float) -> None:
         """SIGTERM, then after `patience` seconds SIGKILL to its whole group."""
         if self.process is None:

@@ -97,6 +97,8 @@ class Platform:
             self.api.reap(POOL)
             self._start("worker", [*_python("prefect"), "worker", "start", "--pool", POOL, "--name", "tapewatch",
                                    "--type", "process"], environment)  # fmt: skip
+            if any(source.stream for source in self.settings.sources):
+                self._start("collector", _python("flows.collect"), environment)
             self._announce(prefect_port, site_port)
             self.noted = self._note(prefect_port, site_port, started)
             self._write_state()
@@ -254,10 +256,13 @@ class Platform:
 
     def _stop_all(self) -> None:
         """Worker first, so that a run in its commit may end; everything is gone within ten seconds."""
+        if "collector" in self.children:
+            self.children["collector"].ask_to_stop()
         for name, patience in (
             ("first", 2.0),
             ("deploy", 1.0),
             ("worker", 4.0),
+            ("collector", 1.0),
             ("server", 2.0),
             ("replica", 1.0),
         ):

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from flows import alerting, touched
+from flows.collection import wish_of
 from flows.context import Context, sessions_around
 from pipelines import derive
 from pipelines.alerts.history import Orders
@@ -71,7 +72,14 @@ def wait_for_close(scheduled: datetime) -> None:
 
 
 def ingest(run: Run, feed: Feed) -> Ingested:
-    """Everything new of one source into the warehouse; a source that fails stops no other."""
+    """Everything new of one source into the warehouse; a source that fails stops no other.
+
+    While the collection is stopped nothing is asked for.
+    """
+    wanted = wish_of(run.context.settings.data_dir)
+    if not wanted.collect:
+        run.ingested.append(Ingested(feed.source.name, "stopped", wanted.words, None, None))
+        return run.ingested[-1]
     stores = run.context.stores(run.con, run.run_id)
     try:
         sessions_at = partial(sessions_around, run.con)
@@ -196,6 +204,8 @@ def feed_health(run: Run) -> pl.DataFrame:
         ).fetchall()
     )
     for one in run.ingested:
+        if one.state == "stopped":
+            continue
         waits = one.latencies_ms.get("receive_to_landed")
         market = one.market_now or run.scheduled
         rows.append(

@@ -170,6 +170,7 @@ class Endpoint:
 
 ENDPOINTS = (
     Endpoint("api/pulse.json", "", "build, data age per source, counts: poll this one", "each minute"),
+    Endpoint("api/status.json", "", "whether trades and bars are collected, and each stream's connections", "each minute"),
     Endpoint("api/symbols.json", "series", "every series and the <S> its files are named by", "on change"),
     Endpoint("api/latest/<S>.json", "latest_price", "the newest closed minute", "each minute"),
     Endpoint("api/ticks/<S>.json", "trades", "the last 100 trades, newest first", "each minute", TICK_COLUMNS),

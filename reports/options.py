@@ -74,6 +74,8 @@ class SiteOptions:
     max_pairs: int = 300
     minute_series: int = 60
     version: str = ""
+    collection: Mapping[str, Any] = field(default_factory=dict)
+    """What is collected now, for `api/status.json`."""
 
     @property
     def at(self) -> datetime:

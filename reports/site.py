@@ -108,6 +108,7 @@ def write_data(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: bool
     shelf.put(*api.alerts(snap.alerts, str(snap.at - timedelta(days=7))))
     shelf.put("alerts/feed.xml", feed.atom(snap))
     shelf.put("metrics.prom", metrics.prometheus(snap))
+    shelf.put("api/status.json", orjson.dumps(dict(snap.options.collection)))
 
 
 def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: bool, everything: bool) -> None:

@@ -14,6 +14,9 @@ COMMANDS = {
     "up": ("flows.cli.up:up", "The whole platform on live data, in the foreground."),
     "down": ("flows.cli.up:down", "Stop the platform that runs on this data folder."),
     "status": ("flows.cli.status:status", "What runs, how far behind it is, and the last runs."),
+    "start": ("flows.cli.collect:start", "Collect again after `stop`."),
+    "stop": ("flows.cli.collect:stop", "Collect nothing until `start`; everything else goes on."),
+    "collect": ("flows.cli.collect:collect", "The websocket collector alone, in the foreground."),
     "run": (
         "flows.cli.run:run",
         "One run here and now: minute, daily, report, digest, maintenance.",

@@ -11,6 +11,7 @@ from flows.cli.call import Injected
 from flows.cli.lake import Connection, Row, context_of, feed_lags, rows
 from flows.cli.tables import print_json, table
 from flows.cli.times import ago
+from flows.collection import status_of
 from flows.context import Context, reading
 from flows.prefect_api import PrefectApi
 from flows.run_lock import holder_of
@@ -28,6 +29,7 @@ def status(*, call: Injected) -> None:
     context = context_of(call)
     now = datetime.now(UTC)
     found = platform(context.settings) | {"sources": [], "runs": []}
+    found["collection"] = status_of(context.settings.data_dir)
     if context.location.exists:
         with reading(context) as con:
             found["sources"] = feed_lags(con, now)
@@ -167,6 +169,7 @@ def _show(found: Row, context: Context, now: datetime) -> None:
                 print(f"  {name:<8} {found[name]}")
     else:
         print(f"nothing runs on {found['data_dir']}; start it with `tapewatch up` or `tapewatch demo`")
+    _show_collection(found["collection"])
     if not context.location.exists:
         print("no warehouse yet: nothing was loaded")
         return
@@ -175,6 +178,20 @@ def _show(found: Row, context: Context, now: datetime) -> None:
     table(shown, ("source", "state", "market", "newest_bar", "lag", "asked", "reason"), "\nSources")
     lines = [run_line(row, now) for row in found["runs"]]
     table(lines, ("flow", "scheduled", "began", "state", "took", "rows", "behind"), "\nLast runs")
+
+
+def _show_collection(found: Row) -> None:
+    told = f" ({found['reason']})" if found["reason"] else ""
+    print(f"  collector {found['state']}{told}")
+    lines = [
+        {"source": name, "frames": line["frames"], "dropped": source["dropped"], "state": line["state"],
+         "symbols": len(line["symbols"]), "heard_at": line["heard_at"], "reason": line["reason"] or source["problem"]}
+        for name, source in found["sources"].items()
+        for line in source["connections"]
+    ]  # fmt: skip
+    if lines:
+        columns = ("source", "state", "symbols", "frames", "dropped", "heard_at", "reason")
+        table(lines, columns, "\nStreams")
 
 
 def _market(row: Row) -> str:

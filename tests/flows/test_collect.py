@@ -1,0 +1,181 @@
+"""The collector follows what is configured, stops and starts as it is wished, and the minute loads what it landed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows import collect, walk
+from flows.collect import Collector
+from flows.collection import status_of, streams_folder, wish, wish_of
+from flows.streaming import load_streamed
+from pipelines import segments
+from pipelines.replica.server import Replica
+from pipelines.segments import SegmentError
+from pipelines.settings_sources import Source
+from tests.lakes import Lake, new_lake
+from tests.replica.conftest import NOON
+
+BEGAN = NOON.replace(second=0)
+
+
+@pytest.fixture
+def replica() -> Iterator[Replica]:
+    with Replica(now=BEGAN, speed=0) as running:
+        yield running
+
+
+@pytest.fixture
+def lake(tmp_path: Path, replica: Replica) -> Iterator[Lake]:
+    source = Source("binance", ("BTCUSDT", "ETHUSDT"), base_url=replica.url, calendar="24/7")
+    made = new_lake(tmp_path, sources=(source,))
+    yield made
+    made.con.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "NOTE_S", 0.02)
+
+
+def collecting(lake: Lake, act: Callable[[Collector], Awaitable[None]]) -> None:
+    """Runs the lake's collector while `act` does things."""
+
+    async def run() -> None:
+        collector = Collector(lake.context)
+        task = asyncio.create_task(collector.run())
+        try:
+            await act(collector)
+        finally:
+            collector.leave()
+            await task
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def state_of(lake: Lake) -> str:
+    return str(status_of(lake.context.settings.data_dir)["state"])
+
+
+def frames(collector: Collector) -> int:
+    return sum(intake.spool.counts.frames for intake in collector.intakes)
+
+
+async def connected(collector: Collector) -> None:
+    await until(
+        lambda: (
+            collector.intakes
+            and all(line.status.state == "connected" for i in collector.intakes for line in i.lines)
+        )
+    )
+
+
+def minute(lake: Lake, replica: Replica) -> walk.Run:
+    """A run's fetch and trades, as of the replica's minute."""
+    at = datetime.fromtimestamp(replica.clock.now(), UTC)
+    run = walk.Run(lake.context, lake.con, "run-1", at)
+    feeds = lake.context.feeds()
+    for feed in feeds:
+        walk.ingest(run, feed)
+    load_streamed(run, feeds)
+    return run
+
+
+@pytest.mark.capability("ING-06")
+@pytest.mark.capability("API-17")
+def test_stopped_nothing_comes_and_started_again_nothing_is_missing(lake: Lake, replica: Replica):
+    data = lake.context.settings.data_dir
+
+    async def act(collector: Collector) -> None:
+        await connected(collector)
+        replica.clock.advance(125)
+        await until(lambda: frames(collector) > 50)
+        wish(data, False, "a test", "venue maintenance")
+        await until(lambda: state_of(lake) == "stopped" and not collector.intakes)
+        minute(lake, replica)
+        stored = lake.one("SELECT count(*) FROM trades")
+        assert lake.one("SELECT count(*) FROM bars") == 0
+        replica.clock.advance(120)
+        assert minute(lake, replica).ingested[0].state == "stopped"
+        assert lake.one("SELECT count(*) FROM trades") == stored
+        wish(data, True, "a test")
+        await connected(collector)
+        replica.clock.advance(120)
+        await until(lambda: frames(collector) > 20)
+
+    collecting(lake, act)
+    run = minute(lake, replica)
+    assert run.ingested[0].state == "ok"
+    assert "load trades" in run.took_ms
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        truth = replica.ask("trades", venue="binance", symbol=symbol, **{"from": BEGAN.timestamp() + 0.001})[
+            "rows"
+        ]
+        stored = lake.rows(f"SELECT trade_id FROM trades WHERE symbol = '{symbol}' ORDER BY 1")
+        assert stored == [(row[0],) for row in truth]
+    assert lake.rows("SELECT DISTINCT origin FROM trades ORDER BY 1") == [("heal",), ("stream",)]
+    assert "venue maintenance" in wish(data, False, "x", "venue maintenance").words
+
+
+def test_klines_that_fail_are_made_good_by_trades(lake: Lake, replica: Replica):
+    async def act(collector: Collector) -> None:
+        await connected(collector)
+        replica.clock.advance(245)
+        await until(lambda: frames(collector) > 100)
+        replica.fault("outage", path="/api/*")
+
+    collecting(lake, act)
+    run = minute(lake, replica)
+    (told,) = run.ingested
+    assert (told.state, told.until) == ("partial", BEGAN + timedelta(minutes=4))
+    assert "made of streamed trades" in (told.reason or "")
+    walk.derive_and_alert(run)
+    minutes = lake.rows("SELECT DISTINCT ts, origin, venue FROM bars ORDER BY ts")
+    assert minutes == [
+        ((BEGAN + timedelta(minutes=n)).replace(tzinfo=None), "stream", "binance") for n in (1, 2, 3)
+    ]
+    replica.heal()
+    before = lake.rows("SELECT ts, symbol, open, high, low, close, trades, revision FROM bars ORDER BY ALL")
+    minute(lake, replica)
+    after = lake.rows("SELECT ts, symbol, open, high, low, close, trades, 1 FROM bars ORDER BY ALL")
+    assert set(before) <= set(after)
+
+
+def test_what_a_dead_collector_left_open_is_loaded_without_one(lake: Lake, replica: Replica):
+    folder = streams_folder(lake.context.settings.data_dir) / segments.OPEN
+    folder.mkdir(parents=True)
+    inst = replica.streams.dialects[0].open("/stream", "streams=btcusdt@aggTrade", BEGAN.timestamp())
+    replica.clock.advance(60)
+    said = [frame.text.encode() for frame in inst.due(replica.clock.now())]
+    whole = segments.encode(1, said)
+    (folder / "binance-stream-20260708T1600-00000000.jsonl").write_bytes(whole[:-30])
+    minute(lake, replica)
+    assert lake.one("SELECT count(*) FROM trades") == len(said) - 1
+
+
+def test_a_second_collector_says_that_there_is_one(lake: Lake):
+    async def act(collector: Collector) -> None:
+        await connected(collector)
+        with pytest.raises(SegmentError, match="another collector"):
+            await Collector(lake.context).run()
+
+    collecting(lake, act)
+
+
+def test_a_wish_that_cannot_be_read_is_none(tmp_path: Path):
+    assert wish_of(tmp_path).collect
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "collection.json").write_text(json.dumps({"nonsense": 1}))
+    assert wish_of(tmp_path).collect
+    assert status_of(tmp_path)["state"] == "absent"
