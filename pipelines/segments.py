@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -251,8 +252,9 @@ def _frames_of_torn(body: bytes, header: dict[str, Any]) -> list[bytes]:
     if "lengths" not in header:
         whole, newline, _ = body.rpartition(b"\n")
         return whole.split(b"\n") if newline else []
-    frames = _frames(body, header)
-    return [f for f, length in zip(frames, header["lengths"], strict=True) if len(f) == length]
+    ends = accumulate(header["lengths"], lambda end, length: end + 1 + length)
+    written = sum(1 for end in ends if end <= len(body))
+    return _frames(body, header)[:written]
 
 
 def _sync_folder(folder: Path) -> None:
