@@ -1,6 +1,6 @@
-"""Every ten minutes: open gaps are worked off, from the source itself, its standbys, its archives; else admitted.
+"""Every ten minutes: the inbox is taken in, and open gaps are worked off or admitted.
 
-A minute that every way has answered without is `lost`, with what each of them said; before that it stays open
+A gap is asked of the source itself, then of its standbys, then of its archives. A minute that every way has answered without is `lost`, with what each of them said; before that it stays open
 and is asked for again. Minutes that a standby filled are asked of the source itself once it is back.
 """
 
@@ -22,6 +22,7 @@ from flows import history
 from flows.context import Context, assemble, writing
 from flows.covering import Covered, cover, known_gaps, run_covering, store
 from flows.history import Brought
+from flows.inbox import take_in
 from flows.runs import recorded
 from pipelines import landing
 from pipelines.fallback import DOWN
@@ -303,13 +304,24 @@ def heal_gaps(give_up_minutes: int) -> dict[str, Any]:
     return vars(done)
 
 
+@task(name="take in the inbox")
+def inbox() -> dict[str, int]:
+    """Files that lie in the inbox, imported once and moved to `done` or `failed`."""
+    context = assemble()
+    with writing(context) as con:
+        taken = take_in(con, context, str(flow_run.id or uuid4()))
+    for name, problem in taken.failed.items():
+        get_run_logger().warning("%s: %s", name, problem)
+    return {name: brought.rows_loaded for name, brought in taken.done.items()}
+
+
 @flow(name="heal", timeout_seconds=300, log_prints=False)
 def heal(give_up_minutes: int = 60) -> dict[str, Any]:
-    """Missing minutes asked for again: of their source, its fallback venues and Binance's archives.
+    """The inbox taken in; missing minutes asked for again: of their source, its fallback venues, Binance's archives.
 
     Args:
         give_up_minutes: How old a gap must be before it may be called lost.
     """
-    numbers: dict[str, Any] = heal_gaps(give_up_minutes)
+    numbers: dict[str, Any] = {"inbox": inbox(), **heal_gaps(give_up_minutes)}
     get_run_logger().info("heal: %s", numbers)
     return numbers

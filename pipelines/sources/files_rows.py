@@ -87,10 +87,14 @@ def _common(table: pl.DataFrame, layout: Layout, order: Order) -> pl.DataFrame:
     return read if own is None or order.symbol is None else _only_symbol(read, order)
 
 
+class NamelessError(FileError):
+    """Neither the file nor the user says whose prices these are."""
+
+
 def _one_symbol(order: Order) -> str:
     name = bulk_name(order.path)
     if not (symbol := order.symbol or (name.symbol if name else None)):
-        raise FileError(f"{order.path}: whose prices are these? Give --symbol, or a column named symbol")
+        raise NamelessError(f"{order.path}: whose prices are these? Give --symbol, or a column named symbol")
     return symbol
 
 
