@@ -27,7 +27,7 @@ run: setup ## The whole platform live, with tapewatch.toml
 	@$(BIN)/tapewatch up
 
 test: setup ## The tests, under five minutes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## Format, lint, types, import directions
 	$(BIN)/ruff format --check .
