@@ -69,9 +69,12 @@ def site_copy(site: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(site, tmp_path / "site"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless browser; skipped where there is none unless TAPEWATCH_REQUIRE_BROWSER=1."""
+    """A headless browser; skipped where there is none unless TAPEWATCH_REQUIRE_BROWSER=1.
+
+    No longer than a module: while playwright's loop lives in this thread, no other test can run one of its own.
+    """
     if CHROMIUM is None:
         reason = "no Chromium at /usr/bin/chromium: apt-get install chromium"
         if os.environ.get("TAPEWATCH_REQUIRE_BROWSER") == "1":
