@@ -22,6 +22,7 @@ from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert, open_labels, step
 from pipelines.derive import Derived
 from pipelines.market import utc
+from pipelines.settings import provenance
 from reports.options import Limits, RuleInForce, SiteOptions
 from warehouse import outbox
 from warehouse.stage import frame
@@ -29,6 +30,8 @@ from warehouse.stage import frame
 LOOK_BACK = timedelta(hours=8)
 """Ended alerts kept in view: longer than the repeat interval and than a bar that may be judged again."""
 ORIGINS = {"built-in": "built in", "config": "configuration", "user": "alerts add"}
+PRIVATE = ("data_dir", "site_dir", "channel.")
+"""Settings that stay off the pages: they may be public, and these name folders and people."""
 CATCH_UP = timedelta(hours=6)
 """Rows older than this against their source's clock are history: they make anomalies, not alerts."""
 
@@ -140,6 +143,11 @@ def site_options(
         ),
         rules=[_in_force(rule, silences) for rule in in_force(rules_of(context, asked), now)],
         silences=silences,
+        settings=[
+            ("", row.key, row.value, row.origin.rpartition("/")[2])
+            for row in provenance(settings)
+            if row.origin != "default" and not row.key.startswith(PRIVATE)
+        ],
     )
 
 

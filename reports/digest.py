@@ -115,8 +115,8 @@ def _tiles(facts: Facts) -> list[dict[str, str]]:
         _tile("Stretched pairs", str(stretched), "beyond 2 sigma", "high" if stretched else ""),
         _tile(
             "Checks passed",
-            f"{checks['passed']}/{checks['total']}",
-            f"{failed} failed",
+            f"{checks['passed']}/{checks['total']}" if checks["total"] else "–",
+            f"{failed} failed" if checks["total"] else "none ran yet",
             "high" if failed else "",
         ),
         _tile(

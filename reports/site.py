@@ -7,10 +7,12 @@ never removed: their addresses stay valid.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +73,7 @@ def publish(
         with read.one_snapshot(con):
             snap = take(con, options)
             snap.digests = [entry.name for entry in shelf.adopt("digests") if entry.name != "index.html"]
+            snap.digest_titles = _titles(shelf, snap.digests)
             write_data(con, shelf, snap, slow=slow, everything=scope == "full")
             write_pages(con, shelf, snap, slow=slow, everything=scope == "full")
         if slow:  # outside: a query of the cookbook that fails would end the transaction
@@ -82,6 +85,22 @@ def publish(
         shelf.close(pulse)
     took = (time.perf_counter() - started) * 1000
     return Published(shelf.written, shelf.unchanged, removed, took, scope, build)
+
+
+def _titles(shelf: Shelf, names: list[str]) -> dict[str, str]:
+    """What each digest says in its title; read once."""
+    known: dict[str, str] = shelf.state.get("digest_titles", {})
+    found = {}
+    for name in [name for name in names if name.endswith(".html")]:
+        found[name] = known[name] if name in known else _title(shelf.folder / "digests" / name)
+    shelf.state["digest_titles"] = found
+    return found
+
+
+def _title(path: Path) -> str:
+    head = path.read_text(errors="replace")[:4000]
+    said = re.search(r"<title>(.*?)</title>", head, re.DOTALL)
+    return unescape(said[1]).strip() if said else ""
 
 
 def _slow_is_due(shelf: Shelf, options: SiteOptions) -> bool:

@@ -61,6 +61,7 @@ class Snapshot:
     correlations: pl.DataFrame
     stats: pl.DataFrame
     digests: list[str] = field(default_factory=list)
+    digest_titles: dict[str, str] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -6,7 +6,7 @@ A missing value is an en dash, never 0; a minus is U+2212, so that columns align
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -66,6 +66,14 @@ def compact(value: float | None) -> str:
 
 def times(value: float | None) -> str:
     return NONE if is_missing(value) else f"{number(value, 1)}×"
+
+
+def against(anomaly: Mapping[str, Any]) -> str:
+    """How far an anomaly's value is from what is usual: times it, a price in percent, nothing for an RSI."""
+    ratio = anomaly["ratio"]
+    if anomaly["kind"] == "rsi_extreme" or ratio is None or is_missing(ratio):
+        return NONE
+    return f"{signed(100 * (ratio - 1), 1)} %" if anomaly["kind"] == "price_spike" else times(ratio)
 
 
 def probability(value: float | None) -> str:
@@ -131,6 +139,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "compact": compact,
     "times": times,
+    "against": against,
     "probability": probability,
     "clock": clock,
     "stamp": stamp,

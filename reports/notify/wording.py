@@ -105,7 +105,9 @@ def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
         against=against,
         how=_over(alert) if is_over else how,
         since=clock(alert.get("fired_at") or alert.get("started_at"), today),
-        note=_joined(_note(alert, evidence, is_over), "" if is_over else _handled(alert, today), by=" · "),
+        note=_joined(
+            _note(alert, evidence, is_over, against), "" if is_over else _handled(alert, today), by=" · "
+        ),
         link=site.link(f"alerts/{slug(alert['id'])}.html"),
     )
 
@@ -117,6 +119,7 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
     bars = episode.get("bars") or 1
     worst = f", worst {clock(episode.get('worst_ts'), today)}" if bars > 1 else ""
     ended = f"over since {clock(_end(episode), today)}" if is_over else "still on"
+    lasted = f"{bars} bars{worst}, {ended}" if bars > 1 else "one bar" if is_over else "one bar, still on"
     return Line(
         tone=episode["severity"],
         mark=episode["severity"].upper(),
@@ -125,7 +128,7 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
         against=against,
         how=how,
         since=clock(episode.get("since"), today),
-        note=f"{bars} bar{'s' * (bars != 1)}{worst}, {ended}",
+        note=lasted,
         spark=spark(episode.get("spark") or ()),
         link=_series_link(episode, site),
     )
@@ -200,11 +203,13 @@ def _end(episode: Facts) -> datetime:
     return last + Interval.parse(interval).delta if interval else last
 
 
-def _note(alert: Facts, evidence: Facts, is_over: bool) -> str:
+def _note(alert: Facts, evidence: Facts, is_over: bool, against: str) -> str:
     ended = evidence.get("reason") if is_over else None
-    return _joined(
-        _worst(alert, evidence), f"rule {alert['rule']}", evidence.get("expression"), ended, by=" · "
-    )
+    expression = evidence.get("expression")
+    # The limit beside the value says the same as a rule of one comparison.
+    plain = f"{evidence.get('measured')} {evidence.get('operator')} {number(alert.get('threshold'))}"
+    shown = None if expression == plain and against.startswith("limit") else expression
+    return _joined(_worst(alert, evidence), f"rule {alert['rule']}", shown, ended, by=" · ")
 
 
 def _handled(alert: Facts, today: datetime) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from pipelines.alerts.silences import silence_of, subjects_of
 from pipelines.market import Series, naive
 from reports.pages.shapes import spark
 from reports.pages.shell import alert_path, day_path, pair_slug, symbol_path
@@ -58,6 +59,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
     kind = COLUMN_KIND.get(column, column)
     key = Series(alert["source"] or "", alert["symbol"] or "")
     usual = facts.get("baseline") or {}
+    names = [alert["id"], *subjects_of(alert["source"], alert["symbol"], alert["pair"])]
     return {
         "severity": alert["severity"],
         "source": key.source,
@@ -75,6 +77,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "strength": _strength(kind, alert["value"], alert["threshold"]),
         "since": alert["fired_at"] or alert["started_at"],
         "acked": alert["acked_at"] is not None,
+        "silence": silence_of(snap.options.silences, alert["rule"], names, snap.options.now),
         "is_alert": True,
     }
 
@@ -99,6 +102,7 @@ def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
         "strength": size,
         "since": anomaly["ts"],
         "acked": False,
+        "silence": None,
         "is_alert": False,
     }
 
@@ -137,15 +141,15 @@ def with_sparks(snap: Snapshot, rows: list[dict[str, Any]]) -> list[dict[str, An
     return [row | {"spark": line} for row, line in zip(rows, lines, strict=True)]
 
 
-def last_digest(snap: Snapshot) -> datetime:
-    """When the last digest went out: told by the caller, else read off the newest file's name, else a day ago."""
+def last_digest(snap: Snapshot) -> datetime | None:
+    """When the last digest went out: told by the caller, else read off the newest file's name; None: never yet."""
     if snap.options.last_digest:
         return naive(snap.options.last_digest)
     for name in snap.digests:
         found = re.search(r"(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:-]?(\d{2})", name)
         if found:
             return datetime(*(int(part) for part in found.groups()), tzinfo=UTC).replace(tzinfo=None)  # type: ignore[misc,arg-type]
-    return snap.at - timedelta(days=1)
+    return None
 
 
 def since(snap: Snapshot, start: datetime, most: int = 8) -> list[dict[str, Any]]:

@@ -34,7 +34,11 @@ FORMULAS: tuple[tuple[str, str, str], ...] = (
 
 def digests_page(snap: Snapshot) -> Page:
     rows = [
-        {"name": name, "when": _when(name)}
+        {
+            "name": name,
+            "when": _when(name),
+            "says": snap.digest_titles.get(name, "").rpartition("Tapewatch: ")[2],
+        }
         for name in snap.digests
         if name != "index.html" and not name.endswith(".json")
     ]
@@ -42,8 +46,9 @@ def digests_page(snap: Snapshot) -> Page:
 
 
 def _when(name: str) -> str:
-    found = re.search(r"(\d{4}-?\d{2}-?\d{2})[T_ -]?(\d{2})[:-]?(\d{2})", name)
-    return f"{found[1]} {found[2]}:{found[3]} UTC" if found else ""
+    """`2026-11-27 09:52 UTC` out of a file's name."""
+    found = re.search(r"(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:-]?(\d{2})", name)
+    return "{}-{}-{} {}:{} UTC".format(*found.groups()) if found else ""
 
 
 def backtests_page(snap: Snapshot) -> Page:

@@ -21,21 +21,22 @@ from reports.snapshot import Snapshot
 def page(snap: Snapshot) -> Page:
     start = snap.at - timedelta(days=1)
     digest = last_digest(snap)
+    since_when = digest or snap.at - timedelta(days=1)
     found = abnormal(snap)
     checks = newest_checks(snap.quality)
     model = {
         "abnormal": with_sparks(snap, found[:10]),
         "abnormal_more": max(0, len(found) - 10),
         "cards": cards(snap, found, checks),
-        "since": since(snap, digest),
+        "since": since(snap, since_when),
         "digest": digest,
-        "digest_ago": snap.at - digest,
+        "digest_ago": snap.at - since_when,
         "at": snap.at,
         "movers": movers(snap)[:10],
         "symbols": snap.series.height,
         "pairs": [pair_row(fit) for fit in snap.newest_fits[:10]],
         "pair_count": snap.fits.filter(pl.col("age") == 1).height if snap.fits.height else 0,
-        "timeline": timeline(snap.anomalies, snap.alerts, _quarter(start)),
+        "timeline": timeline(snap.anomalies, snap.alerts, _quarter(start), quiet=snap.bars),
         "anomaly_count": snap.anomalies.filter(pl.col("ts") >= start).height,
         "matrix": matrix(default_correlations(snap.correlations), 9),
         "feeds": feed_rows(snap, checks),

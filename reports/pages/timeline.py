@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,9 +16,14 @@ LEFT, CELL = 132, 8
 
 
 def timeline(
-    anomalies: pl.DataFrame, alerts: pl.DataFrame, start: datetime, most: int = 12
+    anomalies: pl.DataFrame,
+    alerts: pl.DataFrame,
+    start: datetime,
+    most: int = 12,
+    quiet: Iterable[Series] = (),
+    least: int = 9,
 ) -> dict[str, Any]:
-    """The busiest series as lines of cells.
+    """The busiest series as lines of cells, and of the `quiet` ones so many that `least` lines are shown.
 
     A cell is darker the larger its strongest anomaly (ratio over 3, or |z| over 2, capped at four times
     that); a diamond marks a cell in which an alert fired.
@@ -39,12 +45,14 @@ def timeline(
         .agg(pl.col("size").sum())
         .sort("size", "symbol", descending=[True, False])
     )
-    shown = busiest.head(most)
-    line = max(18, min(34, 300 // max(1, shown.height)))
+    busy = [Series(source, symbol) for source, symbol, _ in busiest.head(most).iter_rows()]
+    known = {Series(*row) for row in busiest.select("source", "symbol").iter_rows()}
+    rest = [key for key in quiet if key not in known][: max(0, least - len(busy))]
+    line = max(18, min(34, 300 // max(1, len(busy) + len(rest))))
     lines = []
-    for n, (source, symbol, _) in enumerate(shown.iter_rows()):
-        key = Series(source, symbol)
-        mine = cells.filter((pl.col("source") == source) & (pl.col("symbol") == symbol)).sort("cell")
+    for n, key in enumerate([*busy, *rest]):
+        symbol = key.symbol
+        mine = cells.filter((pl.col("source") == key.source) & (pl.col("symbol") == symbol)).sort("cell")
         lines.append(
             {
                 "name": symbol if len(symbol) <= 16 else f"{symbol[:15]}…",
@@ -52,7 +60,7 @@ def timeline(
                 "y": 4 + n * line,
                 "cells": [_cell(row, start) for row in mine.iter_rows(named=True)],
                 "marks": [f"{LEFT + cell * CELL + 3.5:.1f}" for cell in sorted(fired.get(key, ()))],
-                "count": int(mine["n"].sum()),
+                "count": int(mine["n"].sum() or 0),
             }
         )
     hours = [
