@@ -34,6 +34,11 @@ from warehouse.errors import TapewatchError
 from warehouse.migrate import migrate, write_open_sql
 from warehouse.stage import stage
 
+HISTORY_SHARE = 0.7
+"""Part of a source's request budget that history may use: a live minute beside it always finds the rest."""
+HISTORY_PATIENCE_S = 180.0
+MINUTE_PATIENCE_S = 20.0
+"""How long one fetch may take with all retries and waits."""
 LOOPBACK = ("127.", "localhost", "[::1]")
 
 
@@ -60,8 +65,11 @@ class Context:
     def calendars(self) -> dict[str, str]:
         return {source.name: source.calendar for source in self.settings.sources}
 
-    def feeds(self) -> list[Feed]:
-        """The configured sources with their adapters; TapewatchError for one that is not installed."""
+    def feeds(self, for_history: bool = False) -> list[Feed]:
+        """The configured sources with their adapters; TapewatchError for one that is not installed.
+
+        for_history: patient ones that leave a part of the source's request budget to the live minute.
+        """
         configured = {source.name: source for source in self.settings.sources}
         feeds = []
         for source in self.settings.sources:
@@ -75,7 +83,7 @@ class Context:
             ]
             feeds.append(
                 Feed(
-                    self._adapter(source),
+                    self._adapter(source, for_history),
                     source.symbols,
                     source.calendar,
                     tuple(standbys),
@@ -100,7 +108,7 @@ class Context:
         ]
         return [(stream, symbols) for stream, symbols in found if stream]
 
-    def _adapter(self, source: SourceSettings) -> Source:
+    def _adapter(self, source: SourceSettings, for_history: bool = False) -> Source:
         make = factory(source.name)
         if make is None:
             raise TapewatchError(
@@ -110,7 +118,8 @@ class Context:
             SourceOptions(
                 base_url=source.base_url or None,
                 timeout_s=source.timeout.total_seconds(),
-                weight_share=source.budget,
+                total_s=HISTORY_PATIENCE_S if for_history else MINUTE_PATIENCE_S,
+                weight_share=source.budget * (HISTORY_SHARE if for_history else 1.0),
                 weight_limit=source.rate_limit or None,
                 state_path=self.settings.data_dir / "sources" / f"{source.name}.json",
                 key=_key(source),

@@ -8,39 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import duckdb
 import polars as pl
 
-from flows import touched
+from flows import chunks, touched
 from flows.context import Context, span_of_sessions, store_sessions
 from flows.covering import cover_loaded, store
-from pipelines import derive, landing
-from pipelines.ingest import Feed, Stores, ingest_requests
-from pipelines.market import BAR_SCHEMA, CONTINUOUS, Interval, Series, floor_minute, naive, utc
+from pipelines import derive
+from pipelines.ingest import Ingested
+from pipelines.market import CONTINUOUS, Interval, Series, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sessions import sessions
-from pipelines.sources.base import BarRequest, SourceError
+from pipelines.sources.base import SourceError
 from pipelines.sources.files import FileRows, read_parts
-from warehouse.build import sessions_between, trade_minutes
+from warehouse.build import trade_minutes
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
-from warehouse.load import Batch, Loaded, is_loaded, load_bars, load_interval_bars, load_trades
+from warehouse.load import Batch, Loaded, load_bars, load_interval_bars, load_trades
 
 log = logging.getLogger(__name__)
 
-CHUNK_REQUESTS = 20
-"""Requests of one symbol in a batch: about two weeks of Binance minutes; a kill costs no more than that."""
-SESSIONS_A_REQUEST = 4
-"""Never more than the seven days that Yahoo gives at once, weekend and holiday included."""
-BEFORE_CLOSE = timedelta(minutes=5)
 MINUTES = "-minutes"
 """How the id of a batch ends whose bars were made of imported trades."""
 Progress = Callable[[int, int, str], None]
@@ -69,6 +63,15 @@ class Brought:
         self.chunks += 1
         self.chunks_known += loaded.already
 
+    def take(self, result: Ingested, parts: int) -> None:
+        """What a chunk of a backfill gave; it stands for so many symbols' chunks."""
+        self.rows_in += result.rows_in
+        self.rows_loaded += sum(load.rows_new for load in result.loads)
+        self.rows_revised += sum(load.rows_revised for load in result.loads)
+        self.rows_quarantined += result.rows_quarantined
+        self.chunks += parts
+        self.problems += sorted({failure.detail for failure in result.failures})
+
 
 def backfill(
     con: duckdb.DuckDBPyConnection,
@@ -87,15 +90,16 @@ def backfill(
     knows is not asked for again, so that a killed backfill goes on where it stopped.
     Raises TapewatchError for an unknown source or an empty span; a venue's failures are in `problems`.
     """
-    feeds = [feed for feed in context.feeds() if source in (None, feed.source.name)]
+    configured = context.feeds(for_history=True)
+    feeds = [feed for feed in configured if source in (None, feed.source.name)]
     if not feeds:
-        names = ", ".join(feed.source.name for feed in context.feeds())
+        names = ", ".join(feed.source.name for feed in configured)
         raise TapewatchError(f"source {source!r} is not configured; there are {names}")
     brought = Brought()
     stores = context.stores(con, run_id)
     clocks: dict[str, datetime] = {}
     asked: dict[str, datetime] = {}
-    work: list[tuple[Feed, datetime, list[BarRequest]]] = []
+    work: list[chunks.Chunk] = []
     for feed in feeds:
         try:
             market_now = feed.source.server_time()
@@ -110,12 +114,15 @@ def backfill(
         clocks[feed.source.name] = naive(floor_minute(market_now))
         asked[feed.source.name] = floor_minute(market_now)
         chosen = [s.upper() for s in symbols] or list(feed.symbols)
-        work += [(feed, market_now, chunk) for s in chosen for chunk in _chunks(con, feed, s, start, until)]
-    work.sort(key=lambda item: item[2][-1].until, reverse=True)
-    for done, (feed, market_now, chunk) in enumerate(work):
+        wanted, known = chunks.plan_chunks(con, feed, chosen, start, until, market_now)
+        work += wanted
+        brought.chunks += known
+        brought.chunks_known += known
+    work.sort(key=lambda chunk: chunk.until, reverse=True)
+    for done, (chunk, got) in enumerate(chunks.fetched(work)):
         if progress:
-            progress(done, len(work), f"{feed.source.name} {chunk[0].symbol} {chunk[0].since:%Y-%m-%d}")
-        _load_chunk(feed, stores, market_now, chunk, brought)
+            progress(done, len(work), str(chunk))
+        brought.take(chunks.load(chunk, got, stores), len(chunk.ids))
     if progress:
         progress(len(work), len(work), "windows, indicators, anomalies" if with_derive else "done")
     if with_derive:
@@ -229,59 +236,6 @@ def fill_sessions(
     start, end = span_of_sessions(first, last)
     overrides = [closure for closure in context.settings.sessions if closure.calendar == calendar]
     return store_sessions(con, context, sessions(calendar, start, end, overrides))
-
-
-def _chunks(
-    con: duckdb.DuckDBPyConnection, feed: Feed, symbol: str, start: datetime, until: datetime
-) -> Iterator[list[BarRequest]]:
-    spans = [(utc(start), until)]
-    if feed.calendar != CONTINUOUS:
-        found = sessions_between(con, feed.calendar, naive(start) - timedelta(days=7), naive(until))
-        spans = list(session_spans(found, naive(start), until))
-    requests = [request for since, to in spans for request in feed.source.plan(symbol, since, to, until)]
-    for first in range(0, len(requests), CHUNK_REQUESTS):
-        yield requests[first : first + CHUNK_REQUESTS]
-
-
-def session_spans(
-    found: pl.DataFrame, start: datetime, until: datetime
-) -> Iterator[tuple[datetime, datetime]]:
-    """Stretches of up to four sessions, each from just before the close of the session before it, none before `start`.
-
-    The first bar of a Yahoo reply has no volume, so a reply must never begin with a session's first minute.
-    """
-    rows = [(utc(opens), utc(closes)) for opens, closes in found.select("open_ts", "close_ts").iter_rows()]
-    wanted = sum(closes <= utc(start) for _, closes in rows)
-    for first in range(wanted, len(rows), SESSIONS_A_REQUEST):
-        group = rows[first : first + SESSIONS_A_REQUEST]
-        before = rows[first - 1][1] if first else group[0][0] - timedelta(days=1)
-        yield max(before - BEFORE_CLOSE, utc(start)), min(group[-1][1], until)
-
-
-def _load_chunk(
-    feed: Feed, stores: Stores, market_now: datetime, chunk: list[BarRequest], brought: Brought
-) -> None:
-    """One batch of its own, and the chunk's id in the ledger once every part of it has come.
-
-    A chunk of which a part failed is asked for again by the next backfill; what it brought meanwhile is known then.
-    """
-    symbol, since, until = chunk[0].symbol, chunk[0].since, chunk[-1].until
-    name = feed.source.name
-    chunk_id = landing.batch_id(name, "backfill", since, f"{symbol}-{until:%Y%m%dT%H%M}")
-    if is_loaded(stores.con, chunk_id):
-        brought.chunks += 1
-        brought.chunks_known += 1
-        return
-    result = ingest_requests(
-        feed.source, stores, chunk, f"{chunk_id}-{uuid4().hex[:8]}", "backfill", market_now, until
-    )
-    for loaded in result.loads:
-        brought.add(result.rows_in, loaded)
-    brought.problems += sorted({failure.detail for failure in result.failures})
-    if result.state == "ok":
-        done = Batch(chunk_id, name, "backfill", stores.run_id, naive(datetime.now(UTC)))
-        nothing = pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=QUARANTINE_SCHEMA)
-        load_bars(stores.con, stores.location, done, *nothing, dict(stores.calendars))
 
 
 def _load_part(

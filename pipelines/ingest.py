@@ -21,7 +21,7 @@ from pipelines.market import MINUTE, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import BARS
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
-from pipelines.sources.base import BarRequest, Failure, Parsed, Reply, Source, SourceError
+from pipelines.sources.base import BarRequest, Failure, FetchResult, Parsed, Reply, Source, SourceError
 from pipelines.sources.standby import Standby
 from warehouse.connect import Location
 from warehouse.load import Batch, Loaded, load_bars, loaded_batches, watermarks
@@ -126,10 +126,14 @@ def ingest_requests(
     market_now: datetime,
     until: datetime,
     loads: Sequence[Loaded] = (),
+    got: FetchResult | None = None,
 ) -> Ingested:
-    """Fetches, lands and loads one batch of requests; the same batch id again loads nothing twice."""
+    """Fetches, lands and loads one batch of requests; the same batch id again loads nothing twice.
+
+    got: what was fetched already.
+    """
     started = time.perf_counter()
-    replies, failures = source.fetch(requests)
+    replies, failures = got or source.fetch(requests)
     fetched = time.perf_counter()
     if not replies:
         reason = failures[0].detail if failures else "no reply"

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows import history
+from flows import chunks, history
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, new_lake
@@ -39,7 +39,7 @@ def lake(replica: Replica, tmp_path: Path) -> Iterator[Lake]:
 def test_a_killed_backfill_goes_on_where_it_stopped(
     lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(history, "CHUNK_REQUESTS", 1)
+    monkeypatch.setattr(chunks, "PAGES", 1)
     start = NOW.replace(second=0) - timedelta(days=2)
 
     def killed(done: int, total: int, what: str) -> None:
@@ -126,3 +126,16 @@ def test_trades_beside_bars_leave_the_venues_own_minutes_alone(lake: Lake, tmp_p
         "SELECT minute(ts), close, volume, revision FROM bars WHERE source = 'mine' ORDER BY ts"
     )
     assert found == [(0, 2.0, 9.0, 1), (1, 1.6, 2.0, 1)]
+
+
+def test_a_short_pause_that_the_venue_asks_for_is_waited_for(lake: Lake, replica: Replica):
+    replica.fault("status", venue="binance", path="/api/v3/klines", status=429, retry_after=1, count=1)
+    start = NOW.replace(second=0) - timedelta(hours=3)
+    brought = history.backfill(lake.con, lake.context, "run-1", start, NOW, "binance", with_derive=False)
+    assert (brought.problems, brought.rows_loaded) == ([], 180)
+
+
+def test_history_leaves_a_part_of_the_budget_to_the_live_minute(lake: Lake):
+    (live, *_), (patient, *_) = lake.context.feeds(), lake.context.feeds(for_history=True)
+    assert patient.source.client.budget.ceiling < live.source.client.budget.ceiling
+    assert patient.source.client.options.total_s > live.source.client.options.total_s

@@ -7,6 +7,7 @@ former row moves to `core.bar_revisions`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -163,6 +164,15 @@ def load_interval_bars(
     return loaded
 
 
+def record_batches(con: duckdb.DuckDBPyConnection, location: Location, batches: Sequence[Batch]) -> None:
+    """Notes in the ledger that these batches are done, without rows of their own."""
+    if batches:
+        with writer(location), transaction(con, location):
+            con.execute(
+                f"INSERT INTO core.ledger VALUES {', '.join(_ledger_row(b, Loaded()) for b in batches)}"
+            )
+
+
 def is_loaded(con: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
     return bool(scalar(con, f"SELECT count(*) FROM core.ledger WHERE batch_id = {literal(batch_id)}"))
 
@@ -277,11 +287,14 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, select: str) -> int:
 
 
 def _record(con: duckdb.DuckDBPyConnection, batch: Batch, loaded: Loaded) -> None:
-    row = (
+    con.execute(f"INSERT INTO core.ledger VALUES {_ledger_row(batch, loaded)}")
+
+
+def _ledger_row(batch: Batch, loaded: Loaded) -> str:
+    return literals((
         batch.batch_id, batch.source, batch.kind, loaded.from_ts, loaded.to_ts, batch.rows_in, loaded.rows_new,
         loaded.rows_revised, loaded.rows_quarantined, batch.sha256, batch.path, batch.run_id, batch.known_at,
-    )  # fmt: skip
-    con.execute(f"INSERT INTO core.ledger VALUES {literals(row)}")
+    ))  # fmt: skip
 
 
 def _bounds(rows: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
