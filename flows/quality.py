@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 
 from flows.context import Context, assemble, writing
 from flows.covering import run_covering
+from flows.cross_venue import check_venues
 from flows.runs import market_now, recorded
 from pipelines.market import CONTINUOUS, MINUTE, naive, utc
 from pipelines.quality.contract import BARS, CONTRACTS, OHLCV, TRADES
@@ -119,7 +120,7 @@ def check_whole(
     suite: str,
     coverage: pl.DataFrame,
 ) -> pl.DataFrame:
-    """What only the whole table tells: keys that are there once, coverage and freshness of each source."""
+    """What only the whole table tells: keys that are there once, coverage and freshness of each source, other venues."""
     checks: list[Check] = []
     clocks = market_clocks(con)
     since = min(clocks.values(), default=naive(at)) - max(span, timedelta(days=1))
@@ -132,6 +133,7 @@ def check_whole(
         if mine is not None and mine.height:
             checks.append(coverage_share("bars", source, mine))
         checks.append(_fresh(context, con, source, clocks[source]))
+    checks += check_venues(context, con, clocks)
     return quality_frame(checks, at, suite=f"{suite} tables")
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from flows.cross_venue import check_venues
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from pipelines.settings_sources import Source
 from pipelines.sources.pairs import translate
 from tests.lakes import Lake, new_lake
 from tests.test_ingest import COINS, NOW, assert_complete, run_minute
+from warehouse.connect import transaction
 
 OUTAGES: list[dict[str, Any]] = [
     {"kind": "status", "status": 451},
@@ -171,3 +173,33 @@ def test_a_currency_is_never_swapped(tmp_path: Path, replica: Replica):
 def test_the_simulated_market_never_falls_back_on_the_real_one(lake: Lake, replica: Replica):
     [feed] = lake.context.feeds()
     assert {one.adapter.client.venue.hosts for one in feed.standbys} == {(replica.url,)}
+
+
+@pytest.mark.capability("ING-11")
+def test_quality_holds_the_stand_in_against_the_source_where_both_have_the_minute(
+    lake: Lake, replica: Replica
+):
+    run_minute(lake, replica)
+    clocks = {"binance": NOW.replace(tzinfo=None)}
+    assert list(check_venues(lake.context, lake.con, clocks)) == []
+    replica.fault("outage", venue="binance")
+    replica.clock.advance(60)
+    run_minute(lake, replica)
+    replica.heal()
+    replica.clock.advance(60)
+    run_minute(lake, replica)
+    [check] = check_venues(lake.context, lake.con, clocks)
+    assert (check.name, check.passed) == ("bars binance: agrees with coinbase", True)
+    assert check.observed == "median 0.00 bps apart in 2 minutes"
+
+
+def test_quality_holds_two_sources_of_the_same_coin_against_each_other(tmp_path: Path, replica: Replica):
+    other = Source("kraken", ("XBTUSDT",), base_url=replica.url)
+    made = new_lake(tmp_path, sources=(watched(replica), other), windows=Windows(intervals=("5m",)))
+    run_minute(made, replica)
+    with transaction(made.con, made.context.location):
+        made.con.execute("UPDATE core.bars SET close = close * 1.02 WHERE source = 'kraken'")
+    [check] = check_venues(made.context, made.con, {"binance": NOW.replace(tzinfo=None)})
+    assert (check.name, check.passed) == ("bars binance: agrees with kraken", False)
+    assert check.observed.startswith("median 200.00 bps apart")
+    made.con.close()

@@ -111,3 +111,16 @@ def coverage_share(table: str, source: str, coverage: pl.DataFrame, limit: float
         f"{table} {source}: covered", table, "warning", share >= limit,
         f"{expected - absent} of {expected} minutes ({share:.2%})", f"at least {limit:.2%}", absent,
     )  # fmt: skip
+
+
+def venues_agree(source: str, venue: str, apart_bps: pl.Series, limit_bps: float = 50.0) -> Check:
+    """The closes of a source and of a venue that can stand in for it, in minutes that both have, are near.
+
+    apart_bps: how far each pair of closes is apart, in hundredths of a percent of the source's; not empty
+    """
+    median = float(str(apart_bps.median()))
+    return Check(
+        f"bars {source}: agrees with {venue}", "bars", "warning", median <= limit_bps,
+        f"median {median:.2f} bps apart in {len(apart_bps)} minutes", f"at most {limit_bps:g} bps",
+        int((apart_bps > limit_bps).sum()),
+    )  # fmt: skip

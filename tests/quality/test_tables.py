@@ -15,6 +15,7 @@ from pipelines.quality.tables import (
     quality_frame,
     quarantined_share,
     rows_loaded,
+    venues_agree,
 )
 
 NOON = datetime(2023, 3, 11, 12, 0)
@@ -80,6 +81,12 @@ def test_coverage_counts_missing_and_lost_minutes():
     assert coverage_share("bars", "yahoo", pl.DataFrame(day)).passed
     assert not coverage_share("bars", "yahoo", pl.DataFrame(day).head(1)).passed
     assert coverage_share("bars", "yahoo", pl.DataFrame(day).clear()).passed
+
+
+def test_venues_agree_where_half_of_their_minutes_do():
+    near = venues_agree("binance", "coinbase", pl.Series([1.0, 2.0, 900.0]))
+    assert (near.passed, near.failing_rows, near.observed) == (True, 1, "median 2.00 bps apart in 3 minutes")
+    assert not venues_agree("binance", "coinbase", pl.Series([60.0, 70.0])).passed
 
 
 def test_checks_become_rows_of_the_quality_table():
