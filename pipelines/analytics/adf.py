@@ -17,7 +17,12 @@ SINGULAR = 1e-7
 """Share of a column that must be new; with less the regression has no unique solution."""
 
 Lags = str | int
-"""`aic`, `bic`, or the number of lagged differences itself."""
+"""How many lagged differences: the number, or the criterion that chooses it (`aic`, `bic`), with the largest
+allowed behind a colon (`aic:4`), else Schwert's.
+"""
+
+PENALTIES = {"aic": 2.0, "bic": 0.0}
+"""BIC's is log n."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,30 @@ def unit_root(series: Floats, lags: Lags, constant: bool) -> UnitRoot:
     """
     if series.max() == series.min():
         raise ValueError("the series is constant")
-    most = most_lags(len(series), constant)
+    criterion, most = search(lags, len(series), constant)
+    chosen = _best(series, criterion, most, constant) if criterion else most
+    return _fit(series, chosen, constant)
+
+
+def search(lags: Lags, n: int, constant: bool) -> tuple[str | None, int]:
+    """The criterion, None where the number is given, and the number or the largest one to try.
+
+    Raises ValueError for words that are no criterion and for more lags than `n` observations bear.
+    """
+    longest = most_lags(n, constant)
     if isinstance(lags, int):
-        if not 0 <= lags <= most:
-            raise ValueError(f"{lags} lags do not fit into {len(series)} bars; at most {most} do")
-        return _fit(series, lags, constant)
-    return _fit(series, _best(series, lags, most, constant), constant)
+        if not 0 <= lags <= longest:
+            raise ValueError(f"{lags} lags do not fit into {n} bars; at most {longest} do")
+        return None, lags
+    criterion, _, cap = lags.partition(":")
+    if criterion not in PENALTIES or not (cap.isdigit() or lags == criterion):
+        raise ValueError(f"lags: {lags!r} is neither a number nor aic or bic, nor one such as aic:4")
+    return criterion, min(int(cap), longest) if cap else longest
+
+
+def penalty(criterion: str, n: int) -> float:
+    """What a coefficient costs: the criterion is n log(squares / n) + penalty x coefficients."""
+    return PENALTIES[criterion] or math.log(n)
 
 
 def most_lags(n: int, constant: bool) -> int:
@@ -64,10 +87,7 @@ def _best(series: Floats, criterion: str, most: int, constant: bool) -> int:
     levels, cross, total, n = _by_lag(series, most, constant)
     residual = total - cross**2 / levels
     columns = np.arange(most + 1) + 1 + int(constant)
-    penalty = {"aic": 2.0, "bic": math.log(n)}.get(criterion)
-    if penalty is None:
-        raise ValueError(f"lags: {criterion!r} is neither aic, bic nor a number")
-    return int(np.argmin(n * np.log(residual / n) + penalty * columns))
+    return int(np.argmin(n * np.log(residual / n) + penalty(criterion, n) * columns))
 
 
 def _fit(series: Floats, lags: int, constant: bool) -> UnitRoot:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.analytics.windows import Floats
 
+Whole = npt.NDArray[np.int64]
 TRACE_95 = {2: (15.4943, 3.8415)}
 """95 % critical values of the trace with a constant, rank 0 and 1, as `coint_johansen` tabulates them."""
 
@@ -48,6 +50,49 @@ def johansen(levels: Floats, lags: int = 1, restricted_constant: bool = False, s
     max_eigen = -n * np.log1p(-np.clip(eigenvalues, 0.0, None))
     trace = np.cumsum(max_eigen[::-1])[::-1]
     return Johansen(trace, max_eigen, eigenvalues, inverse.T @ rotated)
+
+
+def pair_traces(panel: Floats, y: Whole, x: Whole) -> tuple[Floats, Floats]:
+    """Traces of rank 0 and 1 of many pairs of columns with one lagged difference, as `johansen` gives them.
+
+    All pairs share one matrix of cross products; what is left for a pair are matrices of two by two. NaN where the
+    lagged differences or the levels of a pair are the same but for rounding.
+    """
+    series = panel.shape[1]
+    change = np.diff(panel, axis=0)
+    table = np.hstack([change[1:], change[:-1], panel[1:-1]])
+    table -= table.mean(axis=0)
+    products = table.T @ table
+    at = np.stack([y, x])
+    now, lagged, level = at, at + series, at + 2 * series
+
+    def block(rows: Whole, columns: Whole) -> Floats:
+        return np.moveaxis(products[rows[:, None], columns[None]], 2, 0)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nuisance = _inverse(block(lagged, lagged))
+
+        def left(rows: Whole, columns: Whole) -> Floats:
+            return block(rows, columns) - block(rows, lagged) @ nuisance @ block(lagged, columns)
+
+        s10 = left(level, now)
+        joint = _inverse(left(level, level)) @ s10 @ _inverse(left(now, now)) @ s10.transpose(0, 2, 1)
+        # Of two eigenvalues the sum and the product: the smaller one from the product keeps its digits.
+        total, product = np.trace(joint, axis1=1, axis2=2), np.linalg.det(joint)
+        larger = total / 2 + np.sqrt(np.maximum(total * total / 4 - product, 0.0))
+        smaller = np.clip(product / larger, 0.0, None)
+        one = -len(table) * np.log1p(-smaller)
+        return one - len(table) * np.log1p(-larger), one
+
+
+def _inverse(matrices: Floats) -> Floats:
+    """Of symmetric two by two matrices, NaN where one is singular."""
+    a, b, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 1]
+    determinant = a * d - b * b
+    determinant = np.where(determinant > 1e-12 * a * d, determinant, np.nan)
+    return (
+        np.stack([np.stack([d, -b], axis=1), np.stack([-b, a], axis=1)], axis=1) / determinant[:, None, None]
+    )
 
 
 def _seasonals(first: int, n: int, seasons: int) -> Floats:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.analytics import solve
-from pipelines.analytics.adf import Lags, most_lags, unit_root
+from pipelines.analytics.adf import Lags, penalty, search, unit_root
 from pipelines.analytics.cointegration import ALIKE, MIN_BARS
 from pipelines.analytics.grams import Grams, Sums
 from pipelines.analytics.mackinnon import p_value
@@ -72,7 +72,7 @@ def both_orders(
     """Test the named pairs of columns, else all.
 
     panel: (bars, series), oldest first; logarithms or prices, NaN where there is none
-    lags:  `aic` or `bic` search as far as `most_lags`, or the number itself; ValueError if it does not fit
+    lags:  as in `adf`; ValueError if so many do not fit
     fast:  compiled or not; where it is not said, by the amount of work, if numba is installed
     """
     y, x = np.triu_indices(panel.shape[1], 1) if pairs is None else pairs
@@ -81,7 +81,7 @@ def both_orders(
     if not good.size:
         return _nothing(panel, y, x, min_bars, refusal)
     used, place = np.unique(np.concatenate([y[good], x[good]]), return_inverse=True)
-    grams = Grams(panel[:, used], longest(len(panel), lags))
+    grams = Grams(panel[:, used], search(lags, len(panel), constant=False)[1])
     some = both_orders_of(grams, (place[: good.size], place[good.size :]), lags, min_bars, fast)
     whole = _nothing(panel, y, x, min_bars, refusal)
     for name in ("beta", "stat", "p", "lags", "refusal"):
@@ -89,20 +89,10 @@ def both_orders(
     return whole
 
 
-def longest(bars: int, lags: Lags) -> int:
-    """Lags that the sums must hold."""
-    most = most_lags(bars, constant=False)
-    if not isinstance(lags, int):
-        return most
-    if not 0 <= lags <= most:
-        raise ValueError(f"{lags} lags do not fit into {bars} bars; at most {most} do")
-    return lags
-
-
 def both_orders_of(
     grams: Grams, pairs: tuple[Whole, Whole], lags: Lags = "aic", min_bars: int = MIN_BARS, fast: bool | None = None
 ) -> PairTests:  # fmt: skip
-    """The same from sums that are at hand, of a panel without holes or still prices."""
+    """The same from sums that are at hand, made for these lags, of a panel without holes or still prices."""
     sums = grams.sums()
     y, x = (np.ascontiguousarray(side, dtype=np.int64) for side in pairs)
     shared = sums.levels[y, x]
@@ -128,16 +118,15 @@ def _fits(
     engine: ModuleType, sums: Sums, y: Whole, x: Whole, beta: Floats, lags: Lags
 ) -> tuple[Whole, Floats]:
     """Lags and statistic; the latter from the longer sample that the chosen lag allows."""
-    if isinstance(lags, int):
-        return np.full(len(y), lags), engine.statistic(sums, y, x, beta, lags)
-    n = sums.bars - 1 - sums.most
-    penalty = {"aic": 2.0, "bic": math.log(n)}.get(lags)
-    if penalty is None:
-        raise ValueError(f"lags: {lags!r} is neither aic, bic nor a number")
+    criterion, most = search(lags, sums.bars, constant=False)
+    if criterion is None:
+        return np.full(len(y), most), engine.statistic(sums, y, x, beta, most)
+    n = sums.bars - 1 - most
     # n log(squares) + penalty k is least where squares exp(penalty k / n) is: no logarithm a pair and lag.
-    lag: Whole = engine.choose(sums, y, x, beta, np.exp(penalty * np.arange(sums.most + 1) / n))
+    weights = np.exp(penalty(criterion, n) * np.arange(most + 1) / n)
+    lag: Whole = engine.choose(sums, y, x, beta, weights)
     stat = np.full(len(y), np.nan)
-    for number in range(sums.most + 1):
+    for number in range(most + 1):
         of = np.flatnonzero(lag == number)
         if of.size:
             stat[of] = engine.statistic(sums, y[of], x[of], beta[of], number)

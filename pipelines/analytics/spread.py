@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -24,41 +26,43 @@ SCHEMA: dict[str, pl.DataType] = {
 def walk_forward_beta(y: Floats, x: Floats, min_fit: int = MIN_FIT, refit: int = 1) -> tuple[Floats, Floats]:
     """Least-squares beta and alpha at each bar from the bars before it alone, renewed every `refit` bars.
 
-    NaN for the first `min_fit` bars and while x has not moved.
+    y, x: (bars,) or (bars, pairs). NaN for the first `min_fit` bars and while x has not moved.
     """
     # Any constant shift gives the same line; the first bar's is known at every later bar.
-    dy, dx = y - y[0], x - x[0]
-    n = np.arange(1.0, len(y) + 1)
-    sy, sx = np.cumsum(dy), np.cumsum(dx)
-    sxx, sxy = np.cumsum(dx * dx) - sx * sx / n, np.cumsum(dx * dy) - sx * sy / n
+    dy, dx = y - y[:1], x - x[:1]
+    n = np.arange(1.0, len(y) + 1).reshape(-1, *[1] * (y.ndim - 1))
+    sy, sx = np.cumsum(dy, axis=0), np.cumsum(dx, axis=0)
+    sxx, sxy = np.cumsum(dx * dx, axis=0) - sx * sx / n, np.cumsum(dx * dy, axis=0) - sx * sy / n
     beta = sxy / np.where(sxx > 0, sxx, np.nan)
-    alpha = y[0] + (sy - beta * sx) / n - beta * x[0]
+    alpha = y[:1] + (sy - beta * sx) / n - beta * x[:1]
     at = np.arange(len(y))
-    fitted = min_fit + (at - min_fit) // refit * refit - 1
-    known = at >= min_fit
-    fitted = np.maximum(fitted, 0)
-    return np.where(known, beta[fitted], np.nan), np.where(known, alpha[fitted], np.nan)
+    fitted = np.maximum(min_fit + (at - min_fit) // refit * refit - 1, 0)
+    beta, alpha = beta[fitted], alpha[fitted]
+    beta[:min_fit] = alpha[:min_fit] = np.nan
+    return beta, alpha
 
 
 def spread_path(
-    y: Floats, x: Floats, window: int, min_fit: int = MIN_FIT, refit: int = 1
+    y: Floats, x: Floats, window: int, min_fit: int = MIN_FIT, refit: int = 1, since: int = 0
 ) -> tuple[Floats, Floats, Floats]:
-    """Spread, its z-score and the beta of both, one value a bar.
+    """Spread, its z-score and the beta of both, one value a bar from bar `since` on.
 
-    spread_t = y_t - alpha_t - beta_t x_t with the line fitted before t. zscore_t is its distance from the
-    mean of the `window` spreads before t (same line), in their standard deviations (ddof 1): neither the
-    line nor the window contains the bar that is judged. NaN where there are not enough bars before, or the
-    spread has not moved.
+    y, x: (bars,) or (bars, pairs). spread_t = y_t - alpha_t - beta_t x_t with the line fitted before t. zscore_t is
+    its distance from the mean of the `window` spreads before t (same line), in their standard deviations (ddof
+    1): neither the line nor the window contains the bar that is judged. NaN where there are not enough bars
+    before, or the spread has not moved.
     """
     beta, alpha = walk_forward_beta(y, x, min_fit, refit)
     spread = y - alpha - beta * x
-    zscore = np.full(len(y), np.nan)
-    if len(y) > window:
-        past_y = np.lib.stride_tricks.sliding_window_view(y, window)[:-1]
-        past_x = np.lib.stride_tricks.sliding_window_view(x, window)[:-1]
-        past = past_y - alpha[window:, None] - beta[window:, None] * past_x
-        zscore[window:] = windows.sigmas(spread[window:], past.mean(axis=1), windows.sample_std(past))
-    return spread, zscore, beta
+    zscore = np.full(y.shape, np.nan)
+    first = max(window, since)
+    if len(y) > first:
+        past_y, past_x = (
+            np.lib.stride_tricks.sliding_window_view(prices[first - window : -1], window, axis=0) for prices in (y, x)
+        )
+        past = past_y - alpha[first:, ..., None] - beta[first:, ..., None] * past_x
+        zscore[first:] = windows.sigmas(spread[first:], past.mean(axis=-1), windows.sample_std(past))
+    return spread[since:], zscore[since:], beta[since:]
 
 
 def rolling_zscore(spread: Floats, window: int, include_current: bool = False) -> Floats:
@@ -73,21 +77,26 @@ def rolling_zscore(spread: Floats, window: int, include_current: bool = False) -
 
 
 def pair_series(
-    pair: str, interval: str, aligned: pl.DataFrame, window: int, log: bool = True, refit: int = 1
-) -> pl.DataFrame:
-    """pair, interval, ts, spread, zscore, corr_roll, beta: one row a bar; null where not enough came before.
+    names: Sequence[str], interval: str, ts: pl.Series, y: Floats, x: Floats, window: int,
+    log: bool = True, refit: int = 1, since: int = 0,
+) -> pl.DataFrame:  # fmt: skip
+    """Rows of SCHEMA, one a pair and bar from bar `since` on; null where not enough came before.
 
-    aligned: ts, y, x: closes both legs have, oldest first. corr_roll is of the last `window` log returns.
+    names: of the pairs; ts: the bars' open times, oldest first; y, x: (bars, pairs) closes both legs have.
+    corr_roll is of the last `window` log returns.
     """
-    close_y, close_x = aligned["y"].to_numpy(), aligned["x"].to_numpy()
-    y, x = (np.log(close_y), np.log(close_x)) if log else (close_y, close_x)
-    spread, zscore, beta = spread_path(y, x, window, refit=refit)
-    return aligned.select(
-        pl.lit(pair).alias("pair"),
-        pl.lit(interval).alias("interval"),
-        pl.col("ts"),
-        spread=pl.Series(spread).fill_nan(None),
-        zscore=pl.Series(zscore).fill_nan(None),
-        corr_roll=pl.Series(rolling_correlation(close_y, close_x, window)).fill_nan(None),
-        beta=pl.Series(beta).fill_nan(None),
+    scaled = (np.log(y), np.log(x)) if log else (y, x)
+    spread, zscore, beta = spread_path(*scaled, window, refit=refit, since=since)
+    before = max(0, since - window)
+    corr = rolling_correlation(y[before:], x[before:], window)[since - before :]
+    kept = ts[since:]
+    return pl.DataFrame(
+        {"pair": pl.Series(list(names), dtype=pl.String).repeat_by(len(kept)).explode()}
+    ).with_columns(
+        interval=pl.lit(interval),
+        ts=pl.concat([kept] * len(names)) if names else kept.clear(),
+        **{
+            name: pl.Series(values.T.ravel()).fill_nan(None)
+            for name, values in (("spread", spread), ("zscore", zscore), ("corr_roll", corr), ("beta", beta))
+        },
     )
