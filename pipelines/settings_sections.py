@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -155,6 +156,18 @@ def _series(value: str) -> str:
     return f"{source.strip().lower()}{colon}{read.symbol(symbol)}"
 
 
+def lags(value: Any) -> str | int:
+    """Lagged differences of the unit-root regressions: a number, `aic` or `bic`, these with a largest one: `aic:4`."""
+    text = str(value).strip().lower()
+    if text.isdigit() and int(text) <= 100:
+        return int(text)
+    if re.fullmatch(r"(aic|bic)(:\d{1,2})?", text):
+        return text
+    raise SettingError(
+        f"{value!r} is no choice of lags", 'aic, bic, one of them with a largest such as "aic:4", or 0 to 100'
+    )
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Which pairs are judged, on which bars, how often the models are fitted anew."""
@@ -164,6 +177,8 @@ class Pairs:
     lookback: int = key(600, read.whole(100, 100_000))
     window: int = key(20, read.whole(5, 10_000))
     fdr: float = key(0.05, read.number(0.0001, 0.5))
+    correction: str = key("bh", read.choice("bh", "by"))
+    lags: str | int = key(cast(str | int, "aic:4"), lags)
     refit: timedelta = key(timedelta(minutes=15), read.duration)
 
     def check(self) -> Problems:

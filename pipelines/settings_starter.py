@@ -71,6 +71,8 @@ calendar = "XNYS"
 # lookback = 600             # bars
 # window = 20                # bars of the rolling z-score and correlation
 # fdr = 0.05                 # false discoveries allowed among the pairs found
+# correction = "bh"          # for all pairs tested: Benjamini-Hochberg; "by": stricter, whatever the pairs share
+# lags = "aic:4"             # of the unit-root regressions: aic, bic, with a largest (aic:4), or a number
 # refit = "15m"
 
 [retention]                  # days; imported history is kept

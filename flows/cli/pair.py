@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
+import numpy as np
 import polars as pl
 from cyclopts import Parameter
 
@@ -13,9 +14,12 @@ from flows.cli.lake import Connection, Row, context_of
 from flows.cli.series import named, stored_series
 from flows.cli.tables import print_json, table
 from flows.context import reading
-from pipelines.analytics.adf import Lags
-from pipelines.analytics.scan import ScanParams, align, scan, wide
-from pipelines.market import Interval, Series, utc
+from pipelines.analytics.adf import Lags, search
+from pipelines.analytics.cointegration import MIN_BARS
+from pipelines.analytics.examine import ScanParams, examine
+from pipelines.analytics.fits import fit
+from pipelines.analytics.panels import wide
+from pipelines.market import Interval, Series
 from warehouse.errors import TapewatchError
 from warehouse.stage import frame, literal
 
@@ -36,11 +40,16 @@ MEANINGS = {
     "eg_p_swapped": "p, MacKinnon",
     "p_max": "the larger p decides",
     "q_bh": "after Benjamini-Hochberg; one pair: p itself",
+    "lags": "lagged differences, y on x",
+    "lags_swapped": "lagged differences, x on y",
+    "adf_p_y": "p of y's own unit root",
+    "adf_p_x": "p of x's own unit root",
     "johansen_trace_0": "Johansen trace, no relation",
     "johansen_trace_1": "Johansen trace, one relation",
     "half_life_bars": "half of a deviation is gone, bars",
     "half_life_lo": "its 95 % interval, from",
     "half_life_hi": "to",
+    "holdout_p": "p on the last third, by the line before",
     "break_flag": "the halves contradict the whole",
     "corr": "correlation of log returns",
     "zscore": "spread now, in its own deviations",
@@ -55,7 +64,7 @@ def pair(
     interval: str = "1m",
     lookback: int = 600,
     window: int = 20,
-    lags: str = "aic",
+    lags: str = "",
     level: Annotated[bool, Parameter(negative=())] = False,
     call: Injected,
 ) -> None:
@@ -76,12 +85,13 @@ def pair(
     window
         Bars of the rolling z-score and correlation.
     lags
-        aic, bic, or a number.
+        aic, bic, with a largest number if you like (aic:4), or a number; else as in [pairs] lags.
     level
         Prices as they are; else their logarithms.
     """
     context = context_of(call)
-    params = params_of(interval, lookback, window, lags, level, context.settings.pairs.fdr)
+    given = context.settings.pairs
+    params = params_of(interval, lookback, window, lags or str(given.lags), level, given.fdr)
     with reading(context) as con:
         known = stored_series(con)
         y, x = named(a, known), named(b, known)
@@ -106,10 +116,10 @@ def params_of(interval: str, lookback: int, window: int, lags: str, level: bool,
             f"--window {window}: it must be at least 2 and at most --lookback, which is {lookback}"
         )
     chosen: Lags = int(lags) if lags.isdigit() else lags.lower()
-    if not isinstance(chosen, int) and chosen not in ("aic", "bic"):
-        raise UsageError(f"--lags: {lags!r} is not possible; write aic, bic, or a number such as 3")
-    if isinstance(chosen, int) and chosen > lookback // 4:
-        raise UsageError(f"--lags {chosen} do not fit into {lookback} bars; at most {lookback // 4} do")
+    try:
+        search(chosen, max(lookback, MIN_BARS), constant=False)
+    except ValueError as error:
+        raise UsageError(f"--lags {lags}: {error}") from None
     return ScanParams(width, lookback, window, chosen, fdr, log=not level)
 
 
@@ -122,12 +132,11 @@ def fitted(closes: pl.DataFrame, y: Series, x: Series, params: ScanParams) -> Ro
             f'{" and ".join(missing)}: no complete {params.interval} bars; `tapewatch sql "SELECT DISTINCT interval FROM '
             f"ohlcv WHERE symbol = '{missing[0].split(':', 1)[1]}'\"` says which there are"
         )
-    newest = align(closes, legs, params.lookback)["ts"].max()
-    at = utc(newest) if isinstance(newest, datetime) else datetime.now(UTC)
-    try:
-        row: Row = scan(closes, [legs], params, at).row(0, named=True)
-    except ValueError as error:  # so many lags that no regression is left
-        raise TapewatchError(f"{y} against {x}: {error}") from None
+    scanned = examine(closes, [legs], params)
+    shared = scanned.panels[0].ts
+    row: Row = fit(closes, scanned, np.arange(1), shared[-1] if len(shared) else datetime.now(UTC)).row(
+        0, named=True
+    )
     return row | {"pair": f"{y.slug}~{x.slug}"}
 
 

@@ -66,7 +66,9 @@ def search(lags: Lags, n: int, constant: bool) -> tuple[str | None, int]:
         return None, lags
     criterion, _, cap = lags.partition(":")
     if criterion not in PENALTIES or not (cap.isdigit() or lags == criterion):
-        raise ValueError(f"lags: {lags!r} is neither a number nor aic or bic, nor one such as aic:4")
+        raise ValueError(
+            f"{lags!r} is no choice of lags; write aic, bic, or a number, or aic:4 for at most 4"
+        )
     return criterion, min(int(cap), longest) if cap else longest
 
 

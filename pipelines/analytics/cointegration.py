@@ -1,6 +1,4 @@
-"""Do two prices hold each other on a leash? Engle-Granger in both orders, half-life, breaks, false
-discoveries.
-"""
+"""Do two prices hold each other on a leash? Engle-Granger, half-life, false discoveries."""
 
 from __future__ import annotations
 
@@ -19,8 +17,6 @@ MIN_BARS = 100
 """Below this MacKinnon's p-values mislead: at n = 20 the test never rejects, at n = 15 to 30 too often."""
 ALIKE = 0.99999
 """Correlation from which two series are one series: statsmodels then calls them perfectly cointegrated."""
-HALF_P = 0.10
-"""Half the bars prove less: a half holds up to this p."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +64,6 @@ def engle_granger(y: Floats, x: Floats, lags: Lags = "aic") -> EngleGranger:
     return EngleGranger(test.stat, float(p_value(test.stat, 2)), test.lags, critical_5pct(len(y) - 1, 2))
 
 
-def p_both_orders(y: Floats, x: Floats, lags: Lags = "aic") -> float:
-    """The larger p of the two orders: deciding by the better one would double the false alarms."""
-    return max(engle_granger(y, x, lags).p, engle_granger(x, y, lags).p)
-
-
 def half_life(spread: Floats, confidence: float = 0.95) -> HalfLife | None:
     """-ln 2 / ln(phi) with phi = 1 + b from d spread = a + b spread before; None unless phi lies in (0, 1).
 
@@ -92,26 +83,17 @@ def half_life(spread: Floats, confidence: float = 0.95) -> HalfLife | None:
     return HalfLife(bars, max(0.0, bars - reach), bars + reach, phi)
 
 
-def has_break(y: Floats, x: Floats, lags: Lags, p_whole: float, alpha: float = 0.05) -> bool | None:
-    """Whether the halves contradict the whole; None where a half cannot be tested (MIN_BARS).
+def benjamini_hochberg(p: Floats, dependent: bool = False) -> Floats:
+    """q of each p: the share of false finds if all with at most this p are taken; NaN is not counted.
 
-    Contradictions: the whole is cointegrated at `alpha` but one half is not even at HALF_P, or both halves
-    are at `alpha` and the whole is not (the hedge ratio has moved in between).
+    Benjamini and Hochberg (1995); with `dependent` Benjamini and Yekutieli (2001), which holds whatever the tests
+    have to do with each other and finds less.
     """
-    middle = len(y) // 2
-    halves = [(y[:middle], x[:middle]), (y[middle:], x[middle:])]
-    if any(untestable(*half) for half in halves):
-        return None
-    worst = max(p_both_orders(*half, lags) for half in halves)
-    return worst > HALF_P if p_whole <= alpha else worst <= alpha
-
-
-def benjamini_hochberg(p: Floats) -> Floats:
-    """q of each p: the share of false finds if all with at most this p are taken; NaN is not counted."""
     q = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     if known.size:
         order = known[np.argsort(p[known], kind="stable")]
-        scaled = p[order] * known.size / np.arange(1, known.size + 1)
+        ranks = np.arange(1, known.size + 1)
+        scaled = p[order] * known.size / ranks * (np.sum(1.0 / ranks) if dependent else 1.0)
         q[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
     return q

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from scipy.special import ndtri
 
 from pipelines.analytics import windows
-from pipelines.analytics.windows import Floats
+from pipelines.analytics.windows import Floats, Integers
 
 MIN_RETURNS = 20
 
@@ -22,19 +21,27 @@ def log_returns(prices: Floats) -> Floats:
 
 
 def rolling_correlation(y: Floats, x: Floats, window: int, levels: bool = False) -> Floats:
-    """Correlation of the last `window` log returns (or prices: `levels`) at each bar; NaN before."""
-    if levels:
-        return windows.rolling(windows.pearson, window, y, x)
-    return windows.rolling(windows.pearson, window, log_returns(y), log_returns(x))
+    """Correlation of the last `window` log returns (or prices: `levels`) at each bar; NaN before.
+
+    y, x: (bars,) or (bars, pairs)
+    """
+    if not levels:
+        y, x = log_returns(y), log_returns(x)
+    out = np.full(y.shape, np.nan)
+    if len(y) >= window:
+        views = (np.lib.stride_tricks.sliding_window_view(side, window, axis=0) for side in (y, x))
+        out[window - 1 :] = windows.pearson(*views)
+    return out
 
 
-def fisher_interval(corr: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Fisher's interval of a correlation of `n` pairs; NaN below 4 of them."""
-    if n < 4 or math.isnan(corr):
-        return math.nan, math.nan
-    centre = math.atanh(max(-1 + 1e-15, min(1 - 1e-15, corr)))
-    reach = -float(ndtri((1.0 - confidence) / 2.0)) / math.sqrt(n - 3)
-    return math.tanh(centre - reach), math.tanh(centre + reach)
+def fisher_interval(
+    corr: Floats | float, n: Integers | int, confidence: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Fisher's interval of correlations of `n` pairs each; NaN below 4 of them."""
+    r, count = np.asarray(corr, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    centre = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
+    reach = -float(ndtri((1.0 - confidence) / 2.0)) / np.sqrt(np.where(count >= 4, count - 3, np.nan))
+    return np.tanh(centre - reach), np.tanh(centre + reach)
 
 
 def correlations(closes: pl.DataFrame, interval: str, lookback: int) -> pl.DataFrame:
@@ -48,29 +55,45 @@ def correlations(closes: pl.DataFrame, interval: str, lookback: int) -> pl.DataF
     closes = closes.sort("ts").tail(lookback)
     names = [name for name in closes.columns if name != "ts"]
     corr, counts = correlation_matrix(log_returns(closes.select(names).cast(pl.Float64).to_numpy()))
-    rows = []
-    for i, a in enumerate(names):
-        for j, b in enumerate(names):
-            n, r = int(counts[i, j]), float(corr[i, j])
-            rows.append((a, b, r, *fisher_interval(r, n), n))
-    columns = {"symbol_a": pl.String, "symbol_b": pl.String} | dict.fromkeys(("corr", "lo", "hi"), pl.Float64)
-    frame = pl.DataFrame(rows, schema=columns | {"n": pl.Int64}, orient="row")
+    low, high = fisher_interval(corr, counts)
+    some = {"corr": corr, "lo": low, "hi": high}
+    frame = pl.DataFrame(
+        {
+            "symbol_a": np.repeat(np.array(names, dtype=object), len(names)).tolist(),
+            "symbol_b": names * len(names),
+            **{name: pl.Series(values.ravel()).fill_nan(None) for name, values in some.items()},
+            "n": counts.ravel(),
+        },
+        schema_overrides={"symbol_a": pl.String, "symbol_b": pl.String},
+    )
     return frame.select(
         pl.lit(interval).alias("interval"),
         pl.lit(lookback, dtype=pl.Int64).alias("lookback"),
-        pl.col("symbol_a", "symbol_b"),
-        pl.col("corr", "lo", "hi").fill_nan(None),
-        pl.col("n"),
+        pl.all(),
         pl.lit(closes["ts"].max(), dtype=pl.Datetime("us")).alias("as_of"),
     )
 
 
-def correlation_matrix(returns: Floats) -> tuple[Floats, Floats]:
+def correlation_matrix(returns: Floats) -> tuple[Floats, Integers]:
     """(bars, series) -> correlations over the bars both have, and how many those are; NaN below MIN_RETURNS.
 
-    One matrix product a sum, so that 500 series cost milliseconds; symmetric, with 1 on the diagonal.
+    One matrix product where nothing is missing, else one a sum; symmetric, with 1 on the diagonal.
     """
     present = ~np.isnan(returns)
+    if present.all():
+        n = np.full((returns.shape[1],) * 2, len(returns), dtype=np.int64)
+        centred = returns - returns.mean(axis=0) if len(returns) else returns
+        scale = np.sqrt(np.einsum("ij,ij->j", centred, centred))
+        unit = centred / np.where(scale > 0, scale, np.nan)
+        corr = unit.T @ unit
+    else:
+        n, corr = _with_holes(returns, present)
+    corr = np.where(n >= MIN_RETURNS, np.clip(corr, -1.0, 1.0), np.nan)
+    np.fill_diagonal(corr, np.where(np.isnan(np.diag(corr)), np.nan, 1.0))
+    return corr, n
+
+
+def _with_holes(returns: Floats, present: npt.NDArray[np.bool_]) -> tuple[Integers, Floats]:
     held = present.astype(np.float64)
     n = held.T @ held
     usual = np.nansum(returns, axis=0) / np.maximum(held.sum(axis=0), 1.0)
@@ -81,6 +104,4 @@ def correlation_matrix(returns: Floats) -> tuple[Floats, Floats]:
         own = squares - total**2 / n
         shared = centred.T @ centred - total * total.T / n
         corr = shared / np.sqrt(np.where(own > 0, own, np.nan) * np.where(own > 0, own, np.nan).T)
-    corr = np.where(n >= MIN_RETURNS, np.clip(corr, -1.0, 1.0), np.nan)
-    np.fill_diagonal(corr, np.where(np.isnan(np.diag(corr)), np.nan, 1.0))
-    return corr, n
+    return n.astype(np.int64), corr

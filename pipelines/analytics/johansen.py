@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pipelines.analytics.windows import Floats
+from pipelines.analytics.windows import Floats, Integers
 
-Whole = npt.NDArray[np.int64]
 TRACE_95 = {2: (15.4943, 3.8415)}
 """95 % critical values of the trace with a constant, rank 0 and 1, as `coint_johansen` tabulates them."""
 
@@ -52,7 +50,7 @@ def johansen(levels: Floats, lags: int = 1, restricted_constant: bool = False, s
     return Johansen(trace, max_eigen, eigenvalues, inverse.T @ rotated)
 
 
-def pair_traces(panel: Floats, y: Whole, x: Whole) -> tuple[Floats, Floats]:
+def pair_traces(panel: Floats, y: Integers, x: Integers) -> tuple[Floats, Floats]:
     """Traces of rank 0 and 1 of many pairs of columns with one lagged difference, as `johansen` gives them.
 
     All pairs share one matrix of cross products; what is left for a pair are matrices of two by two. NaN where the
@@ -66,13 +64,13 @@ def pair_traces(panel: Floats, y: Whole, x: Whole) -> tuple[Floats, Floats]:
     at = np.stack([y, x])
     now, lagged, level = at, at + series, at + 2 * series
 
-    def block(rows: Whole, columns: Whole) -> Floats:
+    def block(rows: Integers, columns: Integers) -> Floats:
         return np.moveaxis(products[rows[:, None], columns[None]], 2, 0)
 
     with np.errstate(divide="ignore", invalid="ignore"):
         nuisance = _inverse(block(lagged, lagged))
 
-        def left(rows: Whole, columns: Whole) -> Floats:
+        def left(rows: Integers, columns: Integers) -> Floats:
             return block(rows, columns) - block(rows, lagged) @ nuisance @ block(lagged, columns)
 
         s10 = left(level, now)

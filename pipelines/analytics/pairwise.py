@@ -21,8 +21,7 @@ from pipelines.analytics.adf import Lags, penalty, search, unit_root
 from pipelines.analytics.cointegration import ALIKE, MIN_BARS
 from pipelines.analytics.grams import Grams, Sums
 from pipelines.analytics.mackinnon import p_value
-from pipelines.analytics.solve import Whole
-from pipelines.analytics.windows import Floats
+from pipelines.analytics.windows import Floats, Integers
 
 CLOSE = 1e-4
 """Share of y's variance, of levels or of differences, below which the residual's sums lose too many digits."""
@@ -40,12 +39,12 @@ class PairTests:
 
     bars: int
     min_bars: int
-    y: Whole
-    x: Whole
+    y: Integers
+    x: Integers
     beta: Floats
     stat: Floats
     p: Floats
-    lags: Whole
+    lags: Integers
     refusal: npt.NDArray[np.int8]
 
     @property
@@ -66,7 +65,7 @@ class PairTests:
 
 
 def both_orders(
-    panel: Floats, pairs: tuple[Whole, Whole] | None = None, lags: Lags = "aic",
+    panel: Floats, pairs: tuple[Integers, Integers] | None = None, lags: Lags = "aic",
     min_bars: int = MIN_BARS, fast: bool | None = None,
 ) -> PairTests:  # fmt: skip
     """Test the named pairs of columns, else all.
@@ -90,7 +89,7 @@ def both_orders(
 
 
 def both_orders_of(
-    grams: Grams, pairs: tuple[Whole, Whole], lags: Lags = "aic", min_bars: int = MIN_BARS, fast: bool | None = None
+    grams: Grams, pairs: tuple[Integers, Integers], lags: Lags = "aic", min_bars: int = MIN_BARS, fast: bool | None = None
 ) -> PairTests:  # fmt: skip
     """The same from sums that are at hand, made for these lags, of a panel without holes or still prices."""
     sums = grams.sums()
@@ -115,8 +114,8 @@ def both_orders_of(
 
 
 def _fits(
-    engine: ModuleType, sums: Sums, y: Whole, x: Whole, beta: Floats, lags: Lags
-) -> tuple[Whole, Floats]:
+    engine: ModuleType, sums: Sums, y: Integers, x: Integers, beta: Floats, lags: Lags
+) -> tuple[Integers, Floats]:
     """Lags and statistic; the latter from the longer sample that the chosen lag allows."""
     criterion, most = search(lags, sums.bars, constant=False)
     if criterion is None:
@@ -124,7 +123,7 @@ def _fits(
     n = sums.bars - 1 - most
     # n log(squares) + penalty k is least where squares exp(penalty k / n) is: no logarithm a pair and lag.
     weights = np.exp(penalty(criterion, n) * np.arange(most + 1) / n)
-    lag: Whole = engine.choose(sums, y, x, beta, weights)
+    lag: Integers = engine.choose(sums, y, x, beta, weights)
     stat = np.full(len(y), np.nan)
     for number in range(most + 1):
         of = np.flatnonzero(lag == number)
@@ -150,7 +149,7 @@ def _engine(pairs: int, most: int, fast: bool | None) -> ModuleType:
     return importlib.import_module("pipelines.analytics.solve_fast") if fast else solve
 
 
-def _refusals(panel: Floats, y: Whole, x: Whole, min_bars: int) -> npt.NDArray[np.int8]:
+def _refusals(panel: Floats, y: Integers, x: Integers, min_bars: int) -> npt.NDArray[np.int8]:
     whole = np.logical_and.reduce(np.isfinite(panel), axis=0)
     still = np.logical_and.reduce(panel == panel[:1], axis=0)
     refusal = np.zeros(len(y), dtype=np.int8)
@@ -161,11 +160,11 @@ def _refusals(panel: Floats, y: Whole, x: Whole, min_bars: int) -> npt.NDArray[n
     return refusal
 
 
-def _nothing(panel: Floats, y: Whole, x: Whole, min_bars: int, refusal: npt.ArrayLike) -> PairTests:
+def _nothing(panel: Floats, y: Integers, x: Integers, min_bars: int, refusal: npt.ArrayLike) -> PairTests:
     return _nothing_of(len(panel), y, x, min_bars, refusal)
 
 
-def _nothing_of(bars: int, y: Whole, x: Whole, min_bars: int, refusal: npt.ArrayLike) -> PairTests:
+def _nothing_of(bars: int, y: Integers, x: Integers, min_bars: int, refusal: npt.ArrayLike) -> PairTests:
     beta, stat, p = (np.full((len(y), 2), np.nan) for _ in range(3))
     lags = np.full((len(y), 2), -1, dtype=np.int64)
     return PairTests(bars, min_bars, y, x, beta, stat, p, lags, np.array(refusal, dtype=np.int8))

@@ -8,12 +8,9 @@ factorisation answers for all of them. `solve_fast` does the same, step by step,
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from pipelines.analytics.grams import Sums
-from pipelines.analytics.windows import Floats
-
-Whole = npt.NDArray[np.int64]
+from pipelines.analytics.windows import Floats, Integers
 
 BLOCK = 512
 """Pairs a block: their matrices fit into the processor's own memory."""
@@ -21,7 +18,7 @@ SINGULAR = 1e-11
 """Share of a column that must be new; less is rounding error, and the fit has no unique solution."""
 
 
-def choose(sums: Sums, y: Whole, x: Whole, beta: Floats, weights: Floats) -> Whole:
+def choose(sums: Sums, y: Integers, x: Integers, beta: Floats, weights: Floats) -> Integers:
     """The number of lags of each pair for which squares left * weights is least, the smaller one at a tie; -1 where
     there is no unique fit.
 
@@ -36,7 +33,7 @@ def choose(sums: Sums, y: Whole, x: Whole, beta: Floats, weights: Floats) -> Who
     return best
 
 
-def statistic(sums: Sums, y: Whole, x: Whole, beta: Floats, lags: int) -> Floats:
+def statistic(sums: Sums, y: Integers, x: Integers, beta: Floats, lags: int) -> Floats:
     """t of the level with `lags` (at most sums.most) lagged differences; NaN where there is no unique fit."""
     t = np.empty(len(y))
     spare = sums.bars - 2 - 2 * lags
@@ -52,7 +49,7 @@ def _blocks(pairs: int) -> list[slice]:
     return [slice(start, start + BLOCK) for start in range(0, pairs, BLOCK)]
 
 
-def _normal(sums: Sums, y: Whole, x: Whole, beta: Floats, lags: int) -> Floats:
+def _normal(sums: Sums, y: Integers, x: Integers, beta: Floats, lags: int) -> Floats:
     """(lags + 2, lags + 2, pairs): the lower triangles of the normal matrices over t >= lags."""
     most, low, high = sums.most, np.minimum(y, x), np.maximum(y, x)
 

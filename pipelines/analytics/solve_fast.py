@@ -6,20 +6,20 @@ import numpy as np
 
 from pipelines.analytics.compiled import compiled
 from pipelines.analytics.grams import Sums
-from pipelines.analytics.solve import SINGULAR, Whole
-from pipelines.analytics.windows import Floats
+from pipelines.analytics.solve import SINGULAR
+from pipelines.analytics.windows import Floats, Integers
 
 LANES = 64
 
 
-def choose(sums: Sums, y: Whole, x: Whole, beta: Floats, weights: Floats) -> Whole:
+def choose(sums: Sums, y: Integers, x: Integers, beta: Floats, weights: Floats) -> Integers:
     """As `solve.choose`."""
     best = np.empty(len(y), dtype=np.int64)
     _choose(*sums.arrays, y, x, beta, weights, best)
     return best
 
 
-def statistic(sums: Sums, y: Whole, x: Whole, beta: Floats, lags: int) -> Floats:
+def statistic(sums: Sums, y: Integers, x: Integers, beta: Floats, lags: int) -> Floats:
     """As `solve.statistic`."""
     t = np.empty(len(y))
     _statistic(*sums.arrays, y, x, beta, lags, sums.bars - 2 - 2 * lags, t)
@@ -29,7 +29,7 @@ def statistic(sums: Sums, y: Whole, x: Whole, beta: Floats, lags: int) -> Floats
 @compiled
 def _choose(
     summed: Floats, own: Floats, levels: Floats, spread: Floats, heads: Floats, tails: Floats, at: Floats, last: Floats,
-    y: Whole, x: Whole, beta: Floats, weights: Floats, best: Whole,
+    y: Integers, x: Integers, beta: Floats, weights: Floats, best: Integers,
 ) -> None:  # fmt: skip
     lags = len(own) - 1
     table, inverse, work = _room(lags, lags)
@@ -59,7 +59,7 @@ def _choose(
 @compiled
 def _statistic(
     summed: Floats, own: Floats, levels: Floats, spread: Floats, heads: Floats, tails: Floats, at: Floats, last: Floats,
-    y: Whole, x: Whole, beta: Floats, lags: int, spare: int, t: Floats,
+    y: Integers, x: Integers, beta: Floats, lags: int, spare: int, t: Floats,
 ) -> None:  # fmt: skip
     table, inverse, work = _room(len(own) - 1, lags)
     for start in range(0, len(y), LANES):
@@ -84,7 +84,7 @@ def _room(most: int, lags: int) -> tuple[Floats, Floats, Floats]:
 @compiled
 def _normal(
     summed: Floats, own: Floats, levels: Floats, spread: Floats, heads: Floats, tails: Floats, at: Floats, last: Floats,
-    y: Whole, x: Whole, beta: Floats, start: int, lags: int, table: Floats, work: Floats,
+    y: Integers, x: Integers, beta: Floats, start: int, lags: int, table: Floats, work: Floats,
 ) -> None:  # fmt: skip
     """`solve._normal` for the LANES pairs from `start` on; the last pair stands in where there are fewer."""
     most, end = len(own) - 1, len(y) - 1

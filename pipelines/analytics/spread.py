@@ -58,7 +58,8 @@ def spread_path(
     first = max(window, since)
     if len(y) > first:
         past_y, past_x = (
-            np.lib.stride_tricks.sliding_window_view(prices[first - window : -1], window, axis=0) for prices in (y, x)
+            np.lib.stride_tricks.sliding_window_view(prices[first - window : -1], window, axis=0)
+            for prices in (y, x)
         )
         past = past_y - alpha[first:, ..., None] - beta[first:, ..., None] * past_x
         zscore[first:] = windows.sigmas(spread[first:], past.mean(axis=-1), windows.sample_std(past))
@@ -85,18 +86,16 @@ def pair_series(
     names: of the pairs; ts: the bars' open times, oldest first; y, x: (bars, pairs) closes both legs have.
     corr_roll is of the last `window` log returns.
     """
-    scaled = (np.log(y), np.log(x)) if log else (y, x)
-    spread, zscore, beta = spread_path(*scaled, window, refit=refit, since=since)
+    left, right = (np.log(y), np.log(x)) if log else (y, x)
+    spread, zscore, beta = spread_path(left, right, window, refit=refit, since=since)
     before = max(0, since - window)
     corr = rolling_correlation(y[before:], x[before:], window)[since - before :]
-    kept = ts[since:]
+    kept, columns = ts[since:], {"spread": spread, "zscore": zscore, "corr_roll": corr, "beta": beta}
     return pl.DataFrame(
-        {"pair": pl.Series(list(names), dtype=pl.String).repeat_by(len(kept)).explode()}
-    ).with_columns(
-        interval=pl.lit(interval),
-        ts=pl.concat([kept] * len(names)) if names else kept.clear(),
-        **{
-            name: pl.Series(values.T.ravel()).fill_nan(None)
-            for name, values in (("spread", spread), ("zscore", zscore), ("corr_roll", corr), ("beta", beta))
-        },
+        {
+            "pair": pl.Series(np.repeat(np.array(names, dtype=object), len(kept)).tolist(), dtype=pl.String),
+            "interval": pl.Series([interval], dtype=pl.String).new_from_index(0, len(kept) * len(names)),
+            "ts": pl.concat([kept] * len(names)),
+            **{name: pl.Series(values.T.ravel()).fill_nan(None) for name, values in columns.items()},
+        }
     )

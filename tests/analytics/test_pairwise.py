@@ -131,7 +131,7 @@ def test_the_size_of_a_price_does_not_matter() -> None:
 def test_lags_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 17"):
         both_orders(market(1, 390), lags=18)
-    with pytest.raises(ValueError, match="neither a number nor aic"):
+    with pytest.raises(ValueError, match="write aic, bic, or a number"):
         both_orders(market(1, 390), lags="hqic")
 
 

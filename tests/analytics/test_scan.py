@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from pipelines.analytics.cointegration import engle_granger
-from pipelines.analytics.scan import SCHEMA, ScanParams, all_pairs, same_source_pairs, scan, scan_series, wide
+from pipelines.analytics.examine import ScanParams, examine
+from pipelines.analytics.fits import SCHEMA
+from pipelines.analytics.panels import Pair, all_pairs, same_source_pairs, wide
+from pipelines.analytics.scan import scan, scan_series
 from tests.analytics import tapes
 from tests.analytics.tapes import NOON
 
@@ -26,6 +31,12 @@ def universe() -> pl.DataFrame:
 def only(closes: pl.DataFrame, params: ScanParams = LEVELS) -> dict[str, object]:
     (row,) = scan(closes, [("binance:Y", "binance:X")], params, NOON).to_dicts()
     return row
+
+
+def series(
+    closes: pl.DataFrame, pairs: list[Pair], params: ScanParams = LEVELS, **after: object
+) -> pl.DataFrame:
+    return scan_series(examine(closes, pairs, params), np.arange(len(pairs)), **after)  # type: ignore[arg-type]
 
 
 @pytest.mark.capability("PAIR-08")
@@ -58,7 +69,8 @@ def test_every_tested_pair_makes_a_find_dearer(universe: pl.DataFrame) -> None:
     assert rows["is_cointegrated"].to_list() == [True, False, False]
     assert rows["q_bh"][0] == pytest.approx(3 * rows["p_max"][0])
     assert rows.filter(~pl.col("is_cointegrated"))["half_life_bars"].is_null().all()
-    assert "not significant" in rows["reason"][1]
+    assert rows["tested"].to_list() == [3, 3, 3]
+    assert "in the worse order, 3 pairs tested" in rows["reason"][1]
     assert rows.schema == SCHEMA
 
 
@@ -103,7 +115,8 @@ def test_a_missing_minute_is_left_out_not_filled(universe: pl.DataFrame) -> None
         pl.when(pl.int_range(pl.len()) != 77).then("binance:Y").otherwise(math.nan).alias("binance:Y")
     )
     without = universe.filter(pl.int_range(pl.len()) != 77)
-    assert only(holed) == only(without)
+    alone = {"adf_p_x": None}  # X by itself has the minute
+    assert only(holed) | alone == only(without) | alone
     assert only(holed)["n"] == 499
 
 
@@ -121,10 +134,25 @@ def test_the_newest_bars_count(universe: pl.DataFrame) -> None:
 
 @pytest.mark.capability("PAIR-05")
 def test_the_pairs_z_is_the_last_of_its_series(universe: pl.DataFrame) -> None:
-    series = scan_series(universe, [("binance:Y", "binance:X"), ("binance:Y", "binance:Y")], LEVELS)
-    assert series["pair"].unique().to_list() == ["binance:Y~binance:X"]
-    assert series["zscore"][-1] == only(universe)["zscore"]
-    assert series.height == 500
+    rows = series(universe, [("binance:Y", "binance:X"), ("binance:Y", "binance:Y")])
+    assert rows["pair"].unique().to_list() == ["binance:Y~binance:X"]
+    assert rows["zscore"][-1] == pytest.approx(only(universe)["zscore"], rel=1e-12)
+    assert rows.height == 500
+
+
+@pytest.mark.capability("PAIR-05")
+def test_points_after_a_known_bar_are_those_of_the_whole(universe: pl.DataFrame) -> None:
+    pair, params = (
+        [("binance:Y", "binance:X"), ("binance:Z", "binance:X")],
+        ScanParams(log=False, lags=1, window=100),
+    )
+    known = {
+        "binance:Y~binance:X": NOON + timedelta(minutes=494),
+        "binance:Z~binance:X": NOON + timedelta(minutes=499),
+    }
+    new, whole = series(universe, pair, params, after=known), series(universe, pair, params)
+    assert new.height == 5
+    assert_frame_equal(new, whole.filter(pl.col("pair") == "binance:Y~binance:X").tail(5), rel_tol=1e-12)
 
 
 def test_closes_become_one_row_a_bar() -> None:
@@ -142,4 +170,4 @@ def test_the_usual_universe_is_each_venues_own_pairs() -> None:
 
 def test_no_pairs_no_rows(universe: pl.DataFrame) -> None:
     assert scan(universe, [], LEVELS, NOON).schema == SCHEMA
-    assert scan_series(universe, [], LEVELS).is_empty()
+    assert series(universe, []).is_empty()

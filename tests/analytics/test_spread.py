@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from statsmodels.regression.recursive_ls import RecursiveLS
 
@@ -57,16 +58,21 @@ def test_a_z_that_includes_the_judged_bar_is_smaller() -> None:
     assert rolling_zscore(close, 20, include_current=True)[-1] == pytest.approx(-1.023931, abs=5e-7)
 
 
+def points(closes: pl.DataFrame) -> pl.DataFrame:
+    y, x = (closes[leg].to_numpy()[:, None] for leg in "yx")
+    return pair_series(["binance:Y~binance:X"], "1m", closes["ts"], y, x, window=20)
+
+
 def test_pair_series_has_a_row_a_bar_and_null_for_what_is_not_known_yet() -> None:
     closes = tapes.wide(Y=tapes.walk(160, 1), X=tapes.walk(160, 2)).rename(
         {"binance:Y": "y", "binance:X": "x"}
     )
-    rows = pair_series("binance:Y~binance:X", "1m", closes, window=20)
+    rows = points(closes)
     assert rows.columns == ["pair", "interval", "ts", "spread", "zscore", "corr_roll", "beta"]
     assert rows["beta"].null_count() == MIN_FIT
     assert rows["corr_roll"].null_count() == 20
     assert rows["zscore"][-1] is not None
-    short = pair_series("p", "1m", closes.head(10), window=20)
+    short = points(closes.head(10))
     assert short["zscore"].null_count() == short["corr_roll"].null_count() == 10
 
 
@@ -81,6 +87,23 @@ def test_a_kalman_line_that_may_not_move_is_least_squares() -> None:
     )
     recursive = RecursiveLS(y, np.column_stack([np.ones(500), x])).fit().recursive_coefficients.filtered[1]
     np.testing.assert_allclose(path.beta[50:], recursive[50:], rtol=1e-4)
+
+
+@pytest.mark.capability("PAIR-11")
+def test_many_lines_are_filtered_as_each_alone() -> None:
+    rng = np.random.default_rng(4)
+    y, x = rng.normal(size=(2, 80, 3)).cumsum(axis=1)
+    x[:25, 1], x[:, 2] = 3.0, 7.0
+    many = kalman(y, x)
+    for pair in range(3):
+        alone = kalman(y[:, pair], x[:, pair])
+        for path, one in (
+            (many.beta, alone.beta),
+            (many.alpha, alone.alpha),
+            (many.innovation, alone.innovation),
+        ):
+            np.testing.assert_allclose(path[:, pair], one, rtol=1e-12)
+    assert np.isfinite(many.beta[26:, 1]).all()
 
 
 @pytest.mark.capability("PAIR-11")

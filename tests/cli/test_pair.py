@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.analytics.scan import SCHEMA
+from pipelines.analytics.fits import SCHEMA
 from tests.cli.conftest import Said
 
 Command = Callable[..., Said]
@@ -26,7 +26,7 @@ def test_a_pair_of_one_s_own_choice(lake: Path, tapewatch: Command) -> None:
     assert all(
         name in shown for name in ("beta_theil_sen", "eg_p_swapped", "half_life_bars", "johansen_trace_0")
     )
-    assert "cointegrated: larger p of the two orders" in shown
+    assert "in the worse order, 1 pair tested" in shown
 
 
 @pytest.mark.capability("PAIR-10")

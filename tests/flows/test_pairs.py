@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.pairs import run_pairs, universe
-from pipelines.analytics.scan import align, wide
+from flows.pair_universe import MOST_KEPT, kept, universe
+from flows.pairs import run_pairs
+from pipelines.analytics.examine import ScanParams, examine
+from pipelines.analytics.panels import panels, wide
 from pipelines.settings_alerts import Channel
 from tests.warehouse.conftest import MINUTE, NOON, Lake, aware, bars
 from warehouse.connect import transaction
@@ -181,15 +183,42 @@ def test_a_leg_that_two_sources_have_must_be_named_with_its_source():
         universe([("BTC", "binance:BTC")], frame)
 
 
-def test_a_large_universe_is_cut_to_the_most_traded(caplog):
-    symbols = [f"S{i:03}" for i in range(100)]
-    frame = pl.DataFrame(
-        {"source": "binance", "symbol": symbols, "close": 1.0, "volume": [float(i) for i in range(100)]}
-    )
+def test_of_a_large_universe_every_pair_is_tested_and_the_most_traded_and_the_found_are_kept(caplog):
+    symbols, rng = [f"S{i:03}" for i in range(100)], np.random.default_rng(1)
+    closes = np.exp(rng.normal(0, 1e-3, size=(400, 100)).cumsum(axis=0))
+    closes[:, 1] = closes[:, 0] * np.exp(rng.normal(0, 1e-3, 400))
+    frame = pl.DataFrame({"source": "binance", "symbol": symbols, "close": 1.0, "volume": range(100)})
     pairs = universe("same-source", frame)
-    assert 1_500 < len(pairs) <= 2_000
-    assert ("binance:S098", "binance:S099") in pairs
+    assert len(pairs) == 4950
+    table = pl.DataFrame({f"binance:{name}": closes[:, i] for i, name in enumerate(symbols)})
+    scan = examine(
+        table.with_columns(ts=pl.datetime_range(START, NOON, "1m", eager=True)[:400]), pairs, ScanParams()
+    )
+    rows = kept("same-source", frame, scan)
+    named = {scan.pairs[i] for i in rows}
+    assert 1_500 < len(named) <= MOST_KEPT + scan.found.sum()
+    assert {("binance:S098", "binance:S099"), ("binance:S000", "binance:S001")} <= named
+    assert ("binance:S002", "binance:S003") not in named
+    assert scan.tested == 4950
     assert "Name the ones you want in [pairs] universe" in caplog.text
+
+
+@pytest.mark.capability("M5")
+def test_a_closed_market_counts_among_the_pairs_tested_and_makes_no_new_row(lake):
+    longer = walks(count=BARS + 1)
+    load(lake, {name: close[:-1] for name, close in longer.items()})
+    load(lake, {"SPY": longer["BTCUSDT"][:-1], "QQQ": longer["SOLUSDT"][:-1]}, source="yahoo")
+    run(lake)
+    load(lake, {name: close[-1:] for name, close in longer.items()}, start=NOON)
+    run(lake, "run-2", NOON + MINUTE)
+    rows = lake.rows(
+        "SELECT fitted_at, source_y, count(*), any_value(tested) FROM pair_stats GROUP BY ALL ORDER BY ALL"
+    )
+    assert rows == [(NOON - MINUTE, "binance", 3, 4), (NOON - MINUTE, "yahoo", 1, 4), (NOON, "binance", 3, 4)]
+    reason = lake.one(
+        "SELECT reason FROM pair_stats WHERE fitted_at = (SELECT max(fitted_at) FROM pair_stats) LIMIT 1"
+    )
+    assert "4 pairs tested" in reason
 
 
 def test_the_scan_reads_each_series_own_newest_bars(lake):
@@ -201,5 +230,5 @@ def test_the_scan_reads_each_series_own_newest_bars(lake):
     load(lake, {"BTCUSDT": walks()["BTCUSDT"]})
     run(lake)
     frame = pl.DataFrame(lake.con.sql("SELECT source, symbol, ts, close FROM bars"))
-    common = align(wide(frame), ("binance:BTCUSDT", "binance:THIN"), BARS)
-    assert lake.rows("SELECT n, state FROM pair_stats") == [(common.height, "untested")]
+    (common,) = panels(wide(frame), [("binance:BTCUSDT", "binance:THIN")], BARS)
+    assert lake.rows("SELECT n, state FROM pair_stats") == [(len(common.ts), "untested")]
