@@ -84,44 +84,58 @@ def encode(at_us: int, frames: Sequence[bytes]) -> bytes:
     return b"%b\n%b\n" % (orjson.dumps(header), body)
 
 
-def decode(content: bytes) -> Segment:
+def decode(data: bytes) -> Segment:
     """Every whole frame; what a killed writer left half-written at the end is counted and left out."""
     frames: list[bytes] = []
     ats: list[int] = []
-    seal: dict[str, Any] = {}
-    position = 0
-    while position < len(content) and not seal:
-        line_end = content.find(b"\n", position)
-        header = _header(content[position:line_end]) if line_end >= 0 else None
+    position, seal = 0, dict[str, Any]()
+    while position < len(data):
+        header, body, end = _next(data, position)
         if header is None:
             break
         if "sealed" in header:
-            seal, position = header, line_end + 1
-            continue
-        body = content[line_end + 1 : line_end + 1 + header["length"]]
-        whole = line_end + 1 + header["length"] < len(content)
+            seal, position = header, end
+            break
+        whole = end <= len(data)
         got = _frames(body, header) if whole else _frames_of_torn(body, header)
         frames += got
         ats += [header["at"]] if got else []
         if not whole:
             break
-        position = line_end + 2 + header["length"]
-    return Segment(frames, ats[0] if ats else None, ats[-1] if ats else None, seal, len(content) - position)
+        position = end
+    return Segment(frames, ats[0] if ats else None, ats[-1] if ats else None, seal, len(data) - position)
 
 
-def read(path: Path) -> Segment:
-    """A sealed segment; SegmentError if it is corrupt or missing."""
+def batches(data: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """The whole batches of a segment: when each's first frame was received, and its frames."""
+    position = 0
+    while position < len(data):
+        header, body, position = _next(data, position)
+        if header is None or "sealed" in header:
+            return
+        yield header["at"], _frames(body, header)
+
+
+def content(path: Path) -> bytes:
+    """A sealed segment's bytes, unpacked; SegmentError if it is corrupt or missing."""
     try:
-        content = path.read_bytes()
-        if path.name.endswith(PACKED):
-            content = zstandard.ZstdDecompressor().decompressobj().decompress(content)
-        found = decode(content)
+        data = path.read_bytes()
+        return (
+            zstandard.ZstdDecompressor().decompressobj().decompress(data)
+            if path.name.endswith(PACKED)
+            else data
+        )
     except OSError as error:
         raise SegmentError(f"segment {path} cannot be read: {error.strerror}") from error
     except zstandard.ZstdError as error:
         raise SegmentError(
             f"segment {path} is corrupt ({error}); move it away, its trades are fetched by id"
         ) from error
+
+
+def read(path: Path) -> Segment:
+    """A sealed segment; SegmentError if it is corrupt, not whole or missing."""
+    found = decode(content(path))
     if not found.seal:
         raise SegmentError(f"segment {path} is not whole; move it away, its trades are fetched by id")
     return found
@@ -226,6 +240,16 @@ def expire(folder: Path, keep_days: int, today: date) -> int:
             deleted += sum(1 for _ in day.iterdir())
             shutil.rmtree(day)
     return deleted
+
+
+def _next(data: bytes, position: int) -> tuple[dict[str, Any] | None, bytes, int]:
+    """The header at `position`, what is there of its body, and where the next one begins if all is there."""
+    line_end = data.find(b"\n", position)
+    header = _header(data[position:line_end]) if line_end >= 0 else None
+    if header is None or "sealed" in header:
+        return header, b"", line_end + 1
+    start, end = line_end + 1, line_end + 1 + int(header["length"])
+    return header, data[start:end], end + 1
 
 
 def _header(line: bytes) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import signal
@@ -20,6 +21,7 @@ from pipelines import segments
 from pipelines.ring import RingBuffer
 from pipelines.segments import SegmentError, decode, encode, seal_line
 from pipelines.spool import Spool, SpoolOptions
+from tests.bench import streams
 from tests.conftest import REPOSITORY
 
 ANY_FRAMES = st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=5), min_size=1, max_size=5)
@@ -167,6 +169,24 @@ def test_loaded_segments_are_kept_for_their_days(tmp_path):
     assert segments.pending(tmp_path, "binance") == []
     assert segments.expire(tmp_path, 7, date(2026, 11, 27)) == 0
     assert segments.expire(tmp_path, 7, date(2026, 11, 28)) == 1
+
+
+@pytest.mark.capability("ING-09")
+def test_a_flood_on_a_websocket_lands_to_the_last_frame(tmp_path):
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.trade_server", "30000", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert server.stdout
+    try:
+        url = f"ws://127.0.0.1:{server.stdout.readline().strip()}"
+        taken = asyncio.run(streams._ours(url, 30_000, tmp_path))
+    finally:
+        server.kill()
+        server.communicate()
+    assert (taken.trades, taken.id_sum) == (30_000, sum(range(30_000)))
 
 
 @pytest.mark.capability("ING-17")

@@ -18,6 +18,7 @@ from pipelines.alerts.rules import rule_from
 from pipelines.secrets import Secret, SecretError
 from pipelines.settings import ConfigError, Settings, load, provenance
 from pipelines.settings_places import dotenv, key_lines
+from pipelines.settings_sections import Collector
 from pipelines.settings_starter import STARTER
 from pipelines.settings_values import duration, interval_name
 
@@ -327,6 +328,12 @@ def test_settings_survive_a_pickle_without_the_environment(home: Path) -> None:
 
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.capability("ING-18")
+def test_how_frames_are_batched_can_be_set(home: Path) -> None:
+    write(home, '[collector]\nlinger_ms = 5\nbatch_kb = 16\nqueue_mb = 8\ncodec = "none"\n')
+    assert load(environ={}).collector == Collector(5.0, 16, 8, "none")
 
 
 def test_the_starter_file_shows_the_true_defaults(home: Path) -> None:

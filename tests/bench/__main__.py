@@ -17,6 +17,8 @@ WHERE = {
     "minute_cpu": "process",
     "rest_500": "feeds",
     "parse_500": "feeds",
+    "ingest_landed": "streams",
+    "ingest_latency_p99_ms": "streams",
     "indicators_full": "analytics",
     "indicators_minute": "analytics",
     "resample_5m": "tables",

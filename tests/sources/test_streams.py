@@ -210,6 +210,36 @@ async def told(replica: Replica, heard: Heard, minutes: int = 1) -> None:
     await asyncio.sleep(0.1)
 
 
+@pytest.mark.capability("ING-18")
+@pytest.mark.parametrize(
+    ("batching", "most"), [(Batching(60, 2000), 2000 // 150 + 1), (Batching(0.001, 1 << 20), 10_000)]
+)
+def test_frames_wait_for_company_as_long_and_as_many_as_configured(
+    replica: Replica, batching: Batching, most: int
+):
+    batches: list[int] = []
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        line = Line(
+            BinanceStream(replica.ws_url),
+            ("BTCUSDT",),
+            lambda at, frames: batches.append(len(frames)),
+            stop,
+            batching,
+            QUICK,
+        )
+        task = asyncio.create_task(line.run())
+        await until(lambda: line.status.connections)
+        replica.clock.advance(300)
+        await until(lambda: sum(batches) > 60)
+        stop.set()
+        await task
+
+    asyncio.run(run())
+    assert 1 < max(batches) <= most
+
+
 @pytest.mark.capability("ING-05")
 def test_a_cut_connection_comes_back_by_itself(replica: Replica):
     async def act(line: Line, heard: Heard) -> None:
