@@ -97,6 +97,8 @@ def newest_rows(bars: Bars, block: Block, params: IndicatorParams) -> dict[str, 
         recent = Recent(close[:end], volume[:end], ret_log[:end], high[end - 1], low[end - 1])
         state = newest_row(recent, state, params)
         found.append(state)
+    if steps == 1:
+        return found[0]
     present = np.arange(steps) < block.new[:, None]
     return {name: np.stack([row[name] for row in found], axis=1)[present] for name in found[0]}
 

@@ -21,6 +21,7 @@ WHERE = {
     "ingest_latency_p99_ms": "streams",
     "indicators_full": "analytics",
     "indicators_minute": "analytics",
+    "baseline_minute": "analytics",
     "resample_5m": "tables",
     "query_mix": "tables",
     "site_render": "site",

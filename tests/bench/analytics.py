@@ -1,81 +1,197 @@
-"""`indicators_full` and `indicators_minute`: all columns of `indicators` for 500 series, beside TA-Lib."""
+"""`indicators_full`, `indicators_minute`, `baseline_minute`: 500 series beside TA-Lib and beside DuckDB's recomputation."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 
+import duckdb
 import numpy as np
 import polars as pl
 import talib
 
-from pipelines.analytics import indicators
+from pipelines.analytics import history, indicators, newest, usual
 from pipelines.analytics.params import IndicatorParams, carried
-from tests.bench.framework import Measured, Size, measured, same, seconds
+from tests.bench.framework import SEED, Measured, Size, measured, same, seconds
 from tests.bench.tape import Tape
+from warehouse.stage import frame, stage
 
 SYMBOLS = 500
 YEAR = 525_600.0
-COMPARED = ("sma_20", "sma_50", "sma_200", "ema_12", "ema_26", "rsi_14", "macd", "macd_signal", "macd_hist",
+OF_TALIB = ("sma_20", "sma_50", "sma_200", "ema_12", "ema_26", "rsi_14", "macd", "macd_signal", "macd_hist",
             "bb_upper", "bb_mid", "bb_lower", "atr_14")  # fmt: skip
+COMPOSED = ("dev_20_pct", "zscore_20", "volatility_20", "pv_corr_60")
+"""What TA-Lib has no function for and a user of it makes from SMA, STDDEV and CORREL."""
+COMPARED = (*OF_TALIB, *COMPOSED)
 _KEY = ["source", "symbol", "ts"]
 
 
 def run_indicators_full(size: Size) -> Measured:
-    """Every bar of every series."""
-    bars = 2_000 if size.quick else 20_000
+    """Every bar of every series, from arrays to arrays on both sides."""
+    bars, times = (5_000, 3) if size.quick else (20_000, 5)
     tape, params = Tape.of(SYMBOLS, bars), IndicatorParams()
-    frame = _frame(tape, bars)
-    ours, rows = seconds(lambda: indicators.full(frame, params, YEAR), 2 if size.quick else 3)
-    theirs, answers = seconds(lambda: _talib(tape), 3 if size.quick else 5)
-    agree = all(
-        same(rows[name].to_numpy(), np.concatenate([one[name] for one in answers]), 1e-9) for name in COMPARED
-    )
+    flat, edges = _flat(tape), [bars * i for i in range(SYMBOLS + 1)]
+    returns = flat.ret_log.reshape(SYMBOLS, bars)
+    fast = importlib.util.find_spec("numba") is not None
+    history.rows(
+        flat.take(slice(0, 2 * bars)), edges[:3], params, fast=fast
+    )  # what is compiled is loaded once
+    theirs, answers = seconds(lambda: _talib(tape, returns), times)
+    ours, rows = seconds(lambda: history.rows(flat, edges, params, fast=fast), times)
+    agree = all(same(rows[name], np.concatenate([one[name] for one in answers]), 1e-9) for name in COMPARED)
+    count = len(rows)
+    del answers, rows
+    plain, _ = seconds(lambda: history.rows(flat, edges, params, fast=False), 2)
+    alone, _ = seconds(lambda: history.prices(flat, edges, params, fast=fast), 2)
+    theirs_alone, _ = seconds(lambda: _talib(tape), 2)
+    written, _ = seconds(lambda: [np.full(len(flat.close), 1.0) for _ in range(count)], 2)
     return measured(
-        "indicators_full", f"{SYMBOLS} series x {bars:,} bars", 1000 * min(ours), "ms",
+        "indicators_full", f"{SYMBOLS} series x {bars:,} bars, {len(COMPARED)} columns", 1000 * min(ours), "ms",
         peer="TA-Lib (C)", theirs=1000 * min(theirs), agreement=agree,
-        note=f"Ours gives {len(rows.columns) - 3} columns a bar as a table, TA-Lib the {len(COMPARED)} it has, as arrays.",
+        note=f"Ours {'compiled' if fast else 'numpy'}, {count} columns with the state to go on from; numpy alone "
+        f"{1000 * min(plain):.0f} ms. Without the {len(COMPOSED)} columns that TA-Lib users compose: "
+        f"{1000 * min(alone):.0f} against {1000 * min(theirs_alone):.0f} ms. Limit: writing {count} columns takes "
+        f"{1000 * min(written):.0f} ms.",
     )  # fmt: skip
 
 
 def run_indicators_minute(size: Size) -> Measured:
-    """The newest bar of every series, carried on from the stored row, beside TA-Lib on the whole history."""
-    bars = 2_000 if size.quick else 20_000
+    """The newest bar of every series, carried on from the bar before, beside TA-Lib on the whole history."""
+    bars = 5_000 if size.quick else 20_000
     tape, params = Tape.of(SYMBOLS, bars), IndicatorParams()
-    whole = indicators.full(_frame(tape, bars), params, YEAR)
-    last, before = whole["ts"].max(), whole["ts"].unique().sort()[-2]
-    state = whole.filter(pl.col("ts") == before).select(*_KEY[:2], *carried(params))
-    tail = _frame(tape, bars).filter(pl.col("ts") > whole["ts"].unique().sort()[-params.lookback - 2])
-    tail = tail.with_columns(is_new=pl.col("ts") == last)
-    ours, rows = seconds(lambda: indicators.advance(tail, state, params, YEAR), 5 if size.quick else 20)
-    theirs, answers = seconds(lambda: _talib(tape), 2 if size.quick else 5)
-    agree = all(same(rows[name].to_numpy(), [one[name][-1] for one in answers], 1e-9) for name in COMPARED)
+    near = bars - 1_000
+    flat, edges = _flat(tape), [bars * i for i in range(SYMBOLS + 1)]
+    rows = history.rows(flat, edges, params)
+    state = {name: rows[name].reshape(SYMBOLS, bars)[:, -2].copy() for name in carried(params)}
+    recent = newest.Recent(
+        *(_newest(values, params.lookback + 1) for values in (flat.close, flat.volume, flat.ret_log)),
+        tape.high[:, -1].copy(), tape.low[:, -1].copy(),
+    )  # fmt: skip
+    del rows
+    ours, row = seconds(lambda: newest.newest_row(recent, state, params), 40)
+    theirs, answers = seconds(
+        lambda: _talib(tape, flat.ret_log.reshape(SYMBOLS, bars)), 2 if size.quick else 5
+    )
+    agree = all(same(row[name], [one[name][-1] for one in answers], 1e-9) for name in COMPARED)
+    whole = indicators.full(_frame(tape, near, bars), params, YEAR)
+    times = whole["ts"].unique().sort()
+    before = whole.filter(pl.col("ts") == times[-2]).select(*_KEY[:2], *carried(params))
+    tail = _frame(tape, bars - params.lookback - 1, bars).with_columns(is_new=pl.col("ts") == times[-1])
+    framed, _ = seconds(lambda: indicators.advance(tail, before, params, YEAR), 20)
+    read = sum(values.nbytes for values in (recent.close, recent.volume, recent.ret_log)) / 1e6
     return measured(
         "indicators_minute", f"The newest bar of {SYMBOLS} series with {bars:,} bars each", 1000 * min(ours), "ms",
         peer="TA-Lib on the whole history", theirs=1000 * min(theirs), agreement=agree,
-        note=f"Ours from the stored row and the last {params.lookback} bars, all columns.",
+        note=f"Arrays to arrays, all {len(row)} columns, from the row before and the last {params.lookback} bars. "
+        f"As tables in and out: {1000 * min(framed):.1f} ms. Limit: reading these {read:.1f} MB once "
+        f"takes {read / 10:.2f} ms at 10 GB/s.",
     )  # fmt: skip
 
 
-def _frame(tape: Tape, bars: int) -> pl.DataFrame:
+def run_baseline_minute(size: Size) -> Measured:
+    """What is usual for this minute of the session and how far the new bars lie from it, beside all minutes anew."""
+    minutes, sessions = 390, 20
+    rng = np.random.default_rng(SEED)
+    volumes = np.round(np.exp(rng.normal(5, 0.5, (SYMBOLS, minutes, sessions))), 3)
+    new = np.round(np.exp(rng.normal(5, 0.8, SYMBOLS)), 3)
+    at = 200
+    sample = volumes[:, at].copy()
+    ours, (ratio, z) = seconds(lambda: usual.judge(new, usual.usual(sample)), 40)
+    con = duckdb.connect(config={"threads": 1})
+    stage(con, "bars", _sample(volumes))
+    theirs, found = seconds(lambda: frame(con, _BASELINE), 2 if size.quick else 5)
+    mine = found.filter(pl.col("bucket") == at).sort("series")
+    expected = (
+        new / mine["median"].to_numpy(),
+        0.6745 * (np.log(new) - mine["log_median"]) / mine["log_mad"],
+    )
+    agree = same(ratio, expected[0], 1e-12) and same(z, expected[1].to_numpy(), 1e-9)
+    con.close()
+    return measured(
+        "baseline_minute", f"One minute of {SYMBOLS} series: baseline of {sessions} sessions, ratio and robust z",
+        1000 * min(ours), "ms", peer=f"DuckDB, all {minutes} minutes anew", theirs=1000 * min(theirs),
+        agreement=agree,
+        note=f"Ours needs the {SYMBOLS} x {sessions} volumes of that minute alone, arrays to arrays. Limit: "
+        f"sorting them twice, {_sorting(sample):.3f} ms.",
+    )  # fmt: skip
+
+
+_BASELINE = """
+    SELECT series, bucket, median(volume) AS median, mad(volume) AS mad, median(ln(volume)) AS log_median,
+           mad(ln(volume)) AS log_mad, count(*) AS sessions
+    FROM bars GROUP BY series, bucket
+"""
+
+
+def _sample(volumes: np.ndarray) -> pl.DataFrame:
+    series, minutes, sessions = volumes.shape
+    return pl.DataFrame(
+        {
+            "series": np.repeat(np.arange(series), minutes * sessions),
+            "bucket": np.tile(np.repeat(np.arange(minutes), sessions), series),
+            "volume": volumes.ravel(),
+        }
+    )
+
+
+def _sorting(sample: np.ndarray) -> float:
+    spent, _ = seconds(lambda: (np.sort(sample, axis=1), np.sort(sample, axis=1)), 40)
+    return 1000 * float(np.median(spent))
+
+
+def _flat(tape: Tape) -> history.Bars:
     returns = np.full_like(tape.close, np.nan)
     returns[:, 1:] = np.log(tape.close[:, 1:] / tape.close[:, :-1])
-    return tape.frame(0, bars).with_columns(ret_log=pl.Series(returns.ravel(), nan_to_null=True))
+    columns = (tape.high, tape.low, tape.close, tape.volume, returns)
+    return history.Bars(*(np.ascontiguousarray(values).ravel() for values in columns))
 
 
-def _talib(tape: Tape) -> list[Mapping[str, np.ndarray]]:
+def _newest(values: np.ndarray, bars: int) -> np.ndarray:
+    """(bars, series) of the flat series' last bars."""
+    return np.ascontiguousarray(values.reshape(SYMBOLS, -1)[:, -bars:].T)
+
+
+def _frame(tape: Tape, first: int, last: int) -> pl.DataFrame:
+    returns = np.full((SYMBOLS, last - first), np.nan)
+    returns[:, 1:] = np.log(tape.close[:, first + 1 : last] / tape.close[:, first : last - 1])
+    return tape.frame(first, last).with_columns(ret_log=pl.Series(returns.ravel(), nan_to_null=True))
+
+
+def _talib(tape: Tape, returns: np.ndarray | None = None) -> list[Mapping[str, np.ndarray]]:
+    """OF_TALIB of each series; with the log returns COMPOSED as well."""
     answers = []
-    for close, high, low in zip(tape.close, tape.high, tape.low, strict=True):
+    for i, (close, high, low) in enumerate(zip(tape.close, tape.high, tape.low, strict=True)):
         upper, middle, lower = talib.BBANDS(close, 20, 2.0, 2.0)
         macd, signal, hist = talib.MACD(close, 12, 26, 9)
-        answers.append(
-            {f"sma_{period}": talib.SMA(close, period) for period in (20, 50, 200)}
-            | {f"ema_{period}": talib.EMA(close, period) for period in (12, 26)}
-            | {"rsi_14": talib.RSI(close, 14), "macd": macd, "macd_signal": signal, "macd_hist": hist}
-            | {
-                "bb_upper": upper,
-                "bb_mid": middle,
-                "bb_lower": lower,
-                "atr_14": talib.ATR(high, low, close, 14),
-            }
-        )
+        one = {f"sma_{period}": talib.SMA(close, period) for period in (20, 50, 200)}
+        one |= {f"ema_{period}": talib.EMA(close, period) for period in (12, 26)}
+        one |= {"rsi_14": talib.RSI(close, 14), "macd": macd, "macd_signal": signal, "macd_hist": hist}
+        one |= {
+            "bb_upper": upper,
+            "bb_mid": middle,
+            "bb_lower": lower,
+            "atr_14": talib.ATR(high, low, close, 14),
+        }
+        if returns is not None:
+            one |= _composed(close, tape.volume[i], returns[i][1:], one["sma_20"])
+        answers.append(one)
     return answers
+
+
+def _composed(
+    close: np.ndarray, volume: np.ndarray, returns: np.ndarray, mean: np.ndarray
+) -> dict[str, np.ndarray]:
+    """COMPOSED as a user of TA-Lib has them: windows end before the judged bar, deviations are of samples."""
+    of_sample = np.sqrt(20 / 19)
+    change = volume[1:] - volume[:-1]
+    before, spread = _behind(mean[:-1]), _behind(talib.STDDEV(close, 20, of_sample)[:-1])
+    return {
+        "dev_20_pct": (close - before) / before * 100,
+        "zscore_20": (close - before) / spread,
+        "volatility_20": _behind(talib.STDDEV(returns, 20, of_sample)),
+        "pv_corr_60": _behind(talib.CORREL(returns, change, 60)),
+    }
+
+
+def _behind(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([[np.nan], values])
