@@ -14,6 +14,7 @@ from pipelines.analytics.adf import unit_root
 from pipelines.analytics.cointegration import half_life
 from pipelines.analytics.correlation import correlation_matrix, log_returns
 from pipelines.analytics.examine import Scan, ScanParams, scaled
+from pipelines.analytics.fast import compiled_twin
 from pipelines.analytics.johansen import pair_traces
 from pipelines.analytics.kalman import kalman
 from pipelines.analytics.mackinnon import critical_5pct
@@ -26,6 +27,8 @@ from pipelines.market import Interval, naive
 
 CHUNK = 256
 """Pairs whose paths are in memory together."""
+SLOPE = 10.0
+"""What a slope costs, all in, as multiplications."""
 
 SCHEMA: dict[str, pl.DataType] = {
     "pair": pl.String(),
@@ -130,7 +133,7 @@ def _paths(
     used, place = np.unique(np.concatenate([left, right]), return_inverse=True)
     columns = place[: len(places)], place[len(places) :]
     levels = scaled(panel.prices[:, used], params.log)
-    robust = np.array([_robust(y[:, i], x[:, i]) for i in range(len(places))]).T
+    robust = _robust(y, x)
     _, zscore, _ = spread.spread_path(y, x, params.window, refit=params.refit, since=len(y) - 1)
     # A return over a night or a hole is not one of this interval's.
     step = Interval.parse(params.interval).seconds
@@ -150,9 +153,15 @@ def _paths(
     }
 
 
-def _robust(y: Floats, x: Floats) -> tuple[float, float, float]:
-    line = theil_sen(y, x)
-    return line.beta, line.beta_lo, line.beta_hi
+def _robust(y: Floats, x: Floats) -> Floats:
+    """Theil-Sen's beta and its interval, (3, pairs)."""
+    bars, pairs = y.shape
+    fast = None if compiled_twin("slopes_fast", SLOPE * pairs * bars**2, None) is None else True
+    lines = [
+        theil_sen(np.ascontiguousarray(y[:, i]), np.ascontiguousarray(x[:, i]), fast=fast)
+        for i in range(pairs)
+    ]
+    return np.array([(line.beta, line.beta_lo, line.beta_hi) for line in lines]).T
 
 
 def _found(numbers: Columns, i: int, y: Floats, x: Floats, evidence: Evidence, params: ScanParams) -> str:

@@ -7,8 +7,6 @@ would cancel, are done again from the residual itself.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,14 +17,13 @@ import numpy.typing as npt
 from pipelines.analytics import solve
 from pipelines.analytics.adf import Lags, penalty, search, unit_root
 from pipelines.analytics.cointegration import ALIKE, MIN_BARS
+from pipelines.analytics.fast import compiled_twin
 from pipelines.analytics.grams import Grams, Sums
 from pipelines.analytics.mackinnon import p_value
 from pipelines.analytics.windows import Floats, Integers
 
 CLOSE = 1e-4
 """Share of y's variance, of levels or of differences, below which the residual's sums lose too many digits."""
-WORTH = 4e8
-"""Multiplications from which loading numba (a second) pays."""
 MISSING, SHORT, STILL, SAME, STUCK = 1, 2, 3, 4, 5
 
 
@@ -97,7 +94,7 @@ def both_orders_of(
     shared = sums.levels[y, x]
     explained = shared * shared / (sums.spread[y] * sums.spread[x])
     tests = _nothing_of(sums.bars, y, x, min_bars, np.where(explained > ALIKE * ALIKE, SAME, 0))
-    engine = _engine(len(y), sums.most, fast)
+    engine = compiled_twin("solve_fast", 2.0 * len(y) * (sums.most + 3) ** 3 / 3, fast) or solve
     for order, (left, right) in enumerate(((y, x), (x, y))):
         beta = shared / sums.spread[right]
         lag, stat = _fits(engine, sums, left, right, beta, lags)
@@ -140,13 +137,6 @@ def _directly(grams: Grams, y: int, x: int, lags: Lags) -> tuple[int, float]:
     except ValueError:
         return -1, math.nan
     return test.lags, test.stat
-
-
-def _engine(pairs: int, most: int, fast: bool | None) -> ModuleType:
-    if fast is None:
-        fast = pairs * (most + 3) ** 3 > WORTH and importlib.util.find_spec("numba") is not None
-    # Numba takes most of a second to load, which only a large scan earns back.
-    return importlib.import_module("pipelines.analytics.solve_fast") if fast else solve
 
 
 def _refusals(panel: Floats, y: Integers, x: Integers, min_bars: int) -> npt.NDArray[np.int8]:

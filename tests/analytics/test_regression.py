@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import theilslopes
 
 from pipelines.analytics.regression import EXACT, ols, theil_sen
@@ -40,15 +42,41 @@ def test_theil_sen_of_logs() -> None:
 
 @pytest.mark.capability("PAIR-03")
 @pytest.mark.parametrize("n", [2, 3, 10, 101, 600])
-@pytest.mark.parametrize("tick", [0.0, 0.25])
-def test_theil_sen_is_scipys_to_the_bit(n: int, tick: float) -> None:
+@pytest.mark.parametrize("tick", [0.0, 0.25, 40.0])
+@pytest.mark.parametrize("fast", [False, True])
+def test_theil_sen_is_scipys_to_the_bit(n: int, tick: float, fast: bool) -> None:
     rng = np.random.default_rng(n)
     x = rng.normal(size=n).cumsum()
     y = 2 * x + rng.standard_t(2, n)
     if tick:
         x, y = np.round(x / tick) * tick, np.round(y / tick) * tick
-    robust, scipys = theil_sen(y, x), theilslopes(y, x)
+    if len(set(x)) == 1:
+        assert math.isnan(theil_sen(y, x, fast=fast).beta)
+        return
+    robust, scipys = theil_sen(y, x, fast=fast), theilslopes(y, x)
     assert (robust.beta, robust.alpha, robust.beta_lo, robust.beta_hi) == tuple(scipys)
+
+
+@pytest.mark.capability("PAIR-03")
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 160), st.sampled_from([0.0, 0.01, 1.0]), st.floats(0.5, 0.999))
+def test_the_compiled_selection_finds_the_same_ranks(
+    seed: int, n: int, tick: float, confidence: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.append(rng.normal(size=n - 1).cumsum(), 9.0)
+    y = rng.normal() * x + rng.standard_cauchy(n)
+    if tick:
+        x, y = np.round(x / tick) * tick, np.round(y / tick) * tick
+    robust, scipys = theil_sen(y, x, confidence, fast=True), theilslopes(y, x, confidence)
+    assert (robust.beta, robust.alpha, robust.beta_lo, robust.beta_hi) == tuple(scipys)
+
+
+def test_above_a_number_of_bars_the_compiled_way_is_taken_by_itself() -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=2 * EXACT).cumsum()
+    y = 0.7 * x + rng.normal(size=2 * EXACT)
+    assert theil_sen(y, x).beta == theilslopes(y, x).slope
 
 
 @pytest.mark.capability("PAIR-03")
@@ -56,8 +84,8 @@ def test_a_long_series_is_sampled_the_same_way_each_time() -> None:
     rng = np.random.default_rng(8)
     x = rng.normal(size=2 * EXACT).cumsum()
     y = 0.7 * x + rng.normal(size=2 * EXACT)
-    robust, scipys = theil_sen(y, x), theilslopes(y, x)
-    assert robust == theil_sen(y, x)
+    robust, scipys = theil_sen(y, x, fast=False), theilslopes(y, x)
+    assert robust == theil_sen(y, x, fast=False)
     assert robust.beta == pytest.approx(scipys.slope, abs=2e-3)
     assert robust.beta_hi - robust.beta_lo == pytest.approx(scipys.high_slope - scipys.low_slope, rel=0.2)
 

@@ -14,9 +14,13 @@ import numpy as np
 import orjson
 import polars as pl
 
-from pipelines.analytics import indicators, scan
+from pipelines.analytics import indicators
 from pipelines.analytics.correlation import correlations
+from pipelines.analytics.examine import ScanParams, examine
+from pipelines.analytics.fits import fit
+from pipelines.analytics.panels import same_source_pairs, wide
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
+from pipelines.analytics.scan import scan_series
 from pipelines.analytics.stats import symbol_stats
 from warehouse.connect import Location, connect, transaction
 from warehouse.migrate import migrate
@@ -288,21 +292,20 @@ def anomalies(bars: pl.DataFrame, measures: pl.DataFrame) -> pl.DataFrame:
 
 
 def pairs(minute: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    closes = scan.wide(
-        minute.filter((pl.col("symbol") != "NEWUSDT") & (~pl.col("symbol").str.starts_with("X")))
-    )
+    closes = wide(minute.filter((pl.col("symbol") != "NEWUSDT") & (~pl.col("symbol").str.starts_with("X"))))
     names = [name for name in closes.columns if name != "ts"]
     chosen = [
         pair
-        for pair in scan.same_source_pairs(names)
+        for pair in same_source_pairs(names)
         if "ETH" in pair[1] or "NVDA" in pair[0] + pair[1] or "SPY" in pair[1]
     ][:14]
-    params = scan.ScanParams(lookback=500, lags=1, refit=60)
-    fits = scan.scan(closes, chosen, params, NOW - timedelta(minutes=12))
+    params = ScanParams(lookback=500, lags=1, refit=60)
+    scanned, every = examine(closes, chosen, params), np.arange(len(chosen))
+    fits = fit(closes, scanned, every, NOW - timedelta(minutes=12))
     before = fits.with_columns(
         fitted_at=pl.col("fitted_at") - timedelta(hours=1), is_cointegrated=pl.col("is_cointegrated").not_()
     )
-    paths = scan.scan_series(closes.tail(2600), chosen, params)
+    paths = scan_series(scanned, every)
     lookback = correlations(closes.tail(1600), "1m", 1440)
     return {
         "calc.pair_stats": pl.concat([fits, before]).with_columns(run_id=pl.lit("run-1")),
