@@ -117,7 +117,7 @@ def _around(y: Floats, x: Floats, confidence: float, twin: ModuleType) -> tuple[
     with np.errstate(divide="ignore", invalid="ignore"):
         some = np.sort((y[i] - y[j]) / np.where(x[i] == x[j], np.nan, x[i] - x[j]))
     some = some[~np.isnan(some)]
-    spare = 2.5 * math.sqrt(len(some))
+    spare = 1.5 * math.sqrt(len(some))  # three standard deviations of a rank in the middle
     first, last = (int(len(some) * rank / total) for rank in (low, high))
     # Between two slopes of the sample rather than on one: there rounding could not tell the sides apart.
     under, over = int(first - spare), int(last + spare) + 1
