@@ -21,96 +21,73 @@ def within(y: Floats, x: Floats, low: float, high: float) -> tuple[int, Floats]:
     Both exactly: where rounding leaves doubt about a slope at a bound, all slopes are formed.
     """
     if np.isfinite(low) and np.isfinite(high):
-        order = np.lexsort((y, x))
+        order = np.argsort(x)
+        if (np.diff(x[order]) == 0.0).any():
+            order = np.lexsort((y, x))
         y, x = y[order], x[order]
+        twins = np.count_nonzero((np.diff(x) == 0.0) & (np.diff(y) == 0.0))
         slack = 1e-15 * len(x) ** 0.5 * (np.abs(y).max() + max(abs(low), abs(high)) * np.abs(x).max())
         start, end = y - low * x, y - high * x
-        below, doubtful = _falls(start, slack)
-        if doubtful == _falls(end, slack)[1] == _twins(y, x):
-            first = np.argsort(start, kind="stable")
-            return below, _changed(end[first], y[first], x[first])
+        (below, one), (not_above, other) = _falls(start), _falls(end)
+        # Bars that are neighbours in such an order by less than rounding leave doubt, unless they are the same.
+        if all(np.count_nonzero(np.diff(z) <= slack) == twins for z in (one, other)):
+            first = np.argsort(start)
+            return below, _changed(end[first], y[first], x[first], not_above - below)
     return _all_within(y, x, low, high)
 
 
 @compiled
-def _twins(y: Floats, x: Floats) -> int:
-    """Pairs of bars that are the same in both, of sorted bars."""
-    pairs, run = 0, 0
-    for i in range(1, len(x)):
-        run = run + 1 if x[i] == x[i - 1] and y[i] == y[i - 1] else 0
-        pairs += run
-    return pairs
+def _falls(z: Floats) -> tuple[int, Floats]:
+    """Inversions, pairs whose later value is lower, counted while sorting; and the sorted values."""
+    n = len(z)
+    values, merged = z.copy(), np.empty(n)
+    falls, width = 0, 1
+    while width < n:
+        for left in range(0, n, 2 * width):
+            middle, right = min(left + width, n), min(left + 2 * width, n)
+            i, j, k = left, middle, left
+            while i < middle and j < right:  # without branches, which would be guessed wrongly half the time
+                later = values[j] < values[i]
+                merged[k] = values[j] if later else values[i]
+                falls += (middle - i) * later
+                i, j, k = i + (not later), j + later, k + 1
+            for rest in range(i, middle):
+                merged[k] = values[rest]
+                k += 1
+            for rest in range(j, right):
+                merged[k] = values[rest]
+                k += 1
+        values, merged = merged, values
+        width *= 2
+    return falls, values
 
 
 @compiled
-def _falls(z: Floats, slack: float) -> tuple[int, int]:
-    """Pairs whose later value is lower by more than `slack`, and those that are closer: counted while merging."""
+def _changed(z: Floats, y: Floats, x: Floats, count: int) -> Floats:
+    """Slopes of the `count` pairs that stand the wrong way round in z: met while merging bars into its order."""
     n = len(z)
-    values, merged = z.copy(), np.empty(n)
-    falls, near, width = 0, 0, 1
+    bars, merged = np.empty((3, n)), np.empty((3, n))
+    bars[0], bars[1], bars[2] = z, y, x
+    kept, at, width = np.empty(count), 0, 1
     while width < n:
         for left in range(0, n, 2 * width):
             middle, right = min(left + width, n), min(left + 2 * width, n)
             i = k = left
             for j in range(middle, right):
-                while i < middle and values[i] + slack < values[j]:
-                    i += 1
-                k = max(i, k)
-                while k < middle and values[k] - slack <= values[j]:
-                    k += 1
-                falls += middle - k
-                near += k - i
-            _merge(values, merged, left, middle, right)
-        values, merged = merged, values
+                while i < middle and bars[0, i] <= bars[0, j]:
+                    merged[0, k], merged[1, k], merged[2, k] = bars[0, i], bars[1, i], bars[2, i]
+                    i, k = i + 1, k + 1
+                for wrong in range(i, middle):
+                    kept[at + wrong - i] = (bars[1, wrong] - bars[1, j]) / (bars[2, wrong] - bars[2, j])
+                at += middle - i
+                merged[0, k], merged[1, k], merged[2, k] = bars[0, j], bars[1, j], bars[2, j]
+                k += 1
+            for rest in range(k, right):
+                merged[0, rest], merged[1, rest], merged[2, rest] = bars[0, i], bars[1, i], bars[2, i]
+                i += 1
+        bars, merged = merged, bars
         width *= 2
-    return falls, near
-
-
-@compiled
-def _merge(values: Floats, merged: Floats, left: int, middle: int, right: int) -> None:
-    i, j = left, middle
-    for k in range(left, right):
-        if i < middle and (j >= right or values[i] <= values[j]):
-            merged[k] = values[i]
-            i += 1
-        else:
-            merged[k] = values[j]
-            j += 1
-
-
-@compiled
-def _changed(z: Floats, y: Floats, x: Floats) -> Floats:
-    """Slopes of the pairs that stand the wrong way round in z."""
-    n = len(z)
-    order, merged = np.arange(n), np.empty(n, dtype=np.int64)
-    kept, count, width = np.empty(16 * n), 0, 1
-    while width < n:
-        for left in range(0, n, 2 * width):
-            middle, right = min(left + width, n), min(left + 2 * width, n)
-            i = left
-            for j in range(middle, right):
-                b = order[j]
-                while i < middle and z[order[i]] <= z[b]:
-                    i += 1
-                if count + n > len(kept):
-                    larger = np.empty(2 * len(kept))
-                    larger[:count] = kept[:count]
-                    kept = larger
-                for k in range(i, middle):
-                    a = order[k]
-                    kept[count] = (y[a] - y[b]) / (x[a] - x[b])
-                    count += 1
-            i, j = left, middle
-            for k in range(left, right):
-                if i < middle and (j >= right or z[order[i]] <= z[order[j]]):
-                    merged[k] = order[i]
-                    i += 1
-                else:
-                    merged[k] = order[j]
-                    j += 1
-        order, merged = merged, order
-        width *= 2
-    return kept[:count]
+    return kept
 
 
 @compiled
