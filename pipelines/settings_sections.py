@@ -157,14 +157,14 @@ def _series(value: str) -> str:
 
 
 def lags(value: Any) -> str | int:
-    """Lagged differences of the unit-root regressions: a number, `aic` or `bic`, these with a largest one: `aic:4`."""
+    """Lagged differences of the unit-root regressions: a number, `aic` or `bic`, these with a largest one: `aic:2`."""
     text = str(value).strip().lower()
     if text.isdigit() and int(text) <= 100:
         return int(text)
     if re.fullmatch(r"(aic|bic)(:\d{1,2})?", text):
         return text
     raise SettingError(
-        f"{value!r} is no choice of lags", 'aic, bic, one of them with a largest such as "aic:4", or 0 to 100'
+        f"{value!r} is no choice of lags", 'aic, bic, one of them with a largest such as "aic:2", or 0 to 100'
     )
 
 
@@ -178,7 +178,7 @@ class Pairs:
     window: int = key(20, read.whole(5, 10_000))
     fdr: float = key(0.05, read.number(0.0001, 0.5))
     correction: str = key("bh", read.choice("bh", "by"))
-    lags: str | int = key(cast(str | int, "aic:4"), lags)
+    lags: str | int = key(cast(str | int, "aic:2"), lags)
     refit: timedelta = key(timedelta(minutes=15), read.duration)
 
     def check(self) -> Problems:

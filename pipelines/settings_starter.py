@@ -72,7 +72,7 @@ calendar = "XNYS"
 # window = 20                # bars of the rolling z-score and correlation
 # fdr = 0.05                 # false discoveries allowed among the pairs found
 # correction = "bh"          # for all pairs tested: Benjamini-Hochberg; "by": stricter, whatever the pairs share
-# lags = "aic:4"             # of the unit-root regressions: aic, bic, with a largest (aic:4), or a number
+# lags = "aic:2"             # of the unit-root regressions: aic, bic, with a largest (aic:2), or a number
 # refit = "15m"
 
 [retention]                  # days; imported history is kept

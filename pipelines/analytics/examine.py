@@ -17,9 +17,10 @@ from pipelines.analytics.windows import Floats, Integers
 
 Booleans = npt.NDArray[np.bool_]
 
-SHORT_SEARCH = "aic:4"
-"""Lags unless told otherwise. In clean walks as powerful as one fixed lag, and not fooled by bid-ask bounce as big as
-the returns themselves, with which one fixed lag finds pairs in every fifth universe of walks and BIC in every tenth.
+SHORT_SEARCH = "aic:2"
+"""Lags unless told otherwise. Of five planted pairs among twenty walks (600 bars, half-life 6.6) it finds 4.87, one
+fixed lag 4.84, AIC's usual search 4.75; in 60 universes of walks it finds 0.9 false pairs. With bid-ask bounce as
+large as the returns it finds 3.6 there, where one fixed lag finds 26 and BIC 8.
 """
 
 

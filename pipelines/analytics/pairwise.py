@@ -24,6 +24,8 @@ from pipelines.analytics.windows import Floats, Integers
 
 CLOSE = 1e-4
 """Share of y's variance, of levels or of differences, below which the residual's sums lose too many digits."""
+STALE = 0.05
+"""Share of bars in which a price must have moved: a feed that stands is no market."""
 MISSING, SHORT, STILL, SAME, STUCK = 1, 2, 3, 4, 5
 
 
@@ -142,7 +144,9 @@ def _directly(grams: Grams, y: int, x: int, lags: Lags) -> tuple[int, float]:
 def _refusals(panel: Floats, y: Integers, x: Integers, min_bars: int) -> npt.NDArray[np.int8]:
     whole = np.logical_and.reduce(np.isfinite(panel), axis=0)
     still = np.logical_and.reduce(panel == panel[:1], axis=0)
+    stale = (np.diff(panel, axis=0) != 0).sum(axis=0) < STALE * (len(panel) - 1)
     refusal = np.zeros(len(y), dtype=np.int8)
+    refusal[stale[y] | stale[x]] = STUCK
     refusal[still[y] | still[x]] = STILL
     if len(panel) < min_bars:
         refusal[:] = SHORT

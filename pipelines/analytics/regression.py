@@ -90,9 +90,11 @@ def _slopes(y: Floats, x: Floats) -> tuple[Floats, int, int, float]:
             for bar in range(n - 1):
                 row = slopes[start : start + n - 1 - bar]
                 np.divide(y[bar] - y[bar + 1 :], x[bar] - x[bar + 1 :], out=row)
-                row[x[bar] == x[bar + 1 :]] = np.nan
                 start += len(row)
         share = 1.0
+        if len(np.unique(x)) < n:
+            i, j = np.triu_indices(n, 1)
+            slopes[x[i] == x[j]] = np.nan
     else:
         i, j = _sample(n, SAMPLE)
         with np.errstate(divide="ignore", invalid="ignore"):
