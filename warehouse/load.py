@@ -112,7 +112,8 @@ def load_trades(
                 con.execute(f"""
                     INSERT INTO core.trades
                     SELECT source, symbol, trade_id, ts, price, qty, side, fills, {literal(batch.kind)},
-                           {literal(batch.known_at)}, {literal(batch.run_id)}, {literal(batch.batch_id)}
+                           {literal(batch.known_at)}, {literal(batch.run_id)}, {literal(batch.batch_id)},
+                           date_trunc('second', ts), date_trunc('minute', ts)
                     FROM fresh_trades ORDER BY source, symbol, trade_id""")
             _insert_quarantine(con, loaded.rows_quarantined)
             if new_series:

@@ -51,7 +51,8 @@ def load_trade_batches(
                 con.execute(f"""
                     INSERT INTO core.trades
                     SELECT source, symbol, trade_id, ts, price, qty, side, fills, {literal(fresh[0].kind)},
-                           {literal(fresh[0].known_at)}, {literal(fresh[0].run_id)}, batch_id
+                           {literal(fresh[0].known_at)}, {literal(fresh[0].run_id)}, batch_id,
+                           date_trunc('second', ts), date_trunc('minute', ts)
                     FROM fresh_trades ORDER BY source, symbol, trade_id""")
             if refused:
                 con.execute(f"INSERT INTO core.quarantine SELECT {QUARANTINE_COLUMNS} FROM fresh_refused")

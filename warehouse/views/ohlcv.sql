@@ -50,15 +50,15 @@ FROM core.bars
 WINDOW one AS (PARTITION BY source, symbol ORDER BY ts)
 UNION ALL
 SELECT t.* FROM (
-    SELECT source, symbol, '1m' AS interval, date_trunc('minute', ts) AS ts,
+    SELECT source, symbol, '1m' AS interval, minute AS ts,
            arg_min(price, (ts, trade_id)) AS open, max(price) AS high, min(price) AS low, arg_max(price, (ts, trade_id)) AS close,
            sum(qty) AS volume, sum(price * qty) / sum(qty) AS vwap, sum(price * qty) AS turnover, sum(fills)::BIGINT AS trades,
            1 AS minutes, 1 AS minutes_expected, true AS is_complete, NULL::DOUBLE, NULL::DOUBLE, NULL::DOUBLE
     FROM core.trades GROUP BY ALL
 ) AS t ANTI JOIN core.bars AS b USING (source, symbol, ts)
 UNION ALL
-SELECT source, symbol, '1s', date_trunc('second', ts),
+SELECT source, symbol, '1s', second,
        arg_min(price, (ts, trade_id)), max(price), min(price), arg_max(price, (ts, trade_id)),
        sum(qty), sum(price * qty) / sum(qty), sum(price * qty), sum(fills)::BIGINT,
        1, 1, true, NULL, NULL, NULL
-FROM core.trades GROUP BY source, symbol, date_trunc('second', ts)
+FROM core.trades GROUP BY source, symbol, second
