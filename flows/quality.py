@@ -23,10 +23,12 @@ from pipelines.quality.contract import BARS, CONTRACTS, OHLCV, TRADES
 from pipelines.quality.expectations import check
 from pipelines.quality.rules import Contract
 from pipelines.quality.tables import Check, coverage_share, duplicate_keys, freshness, quality_frame
+from pipelines.quality.trades import ids_follow, make_klines
 from warehouse.build import calendars, sessions_between
 from warehouse.clocks import market_clocks
 from warehouse.connect import transaction
 from warehouse.stage import frame, literal, scalar, stage
+from warehouse.trades import id_jumps, minutes_compared
 
 HOUR = timedelta(hours=1)
 MOST_ROWS = 200_000
@@ -134,7 +136,24 @@ def check_whole(
             checks.append(coverage_share("bars", source, mine))
         checks.append(_fresh(context, con, source, clocks[source]))
     checks += check_venues(context, con, clocks)
+    checks += check_trades(context, con, clocks, span)
     return quality_frame(checks, at, suite=f"{suite} tables")
+
+
+def check_trades(
+    context: Context, con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], span: timedelta
+) -> list[Check]:
+    """Of every source that streams: no id is missing in the newest `span`, and its trades make its klines."""
+    checks: list[Check] = []
+    for stream, _ in context.streams():
+        if stream.name not in clocks or stream.totals_are_told:
+            continue
+        until = clocks[stream.name].replace(second=0, microsecond=0)
+        compared = minutes_compared(con, stream.name, until - span, until)
+        checks.append(ids_follow(stream.name, id_jumps(con, stream.name, until - span, until)))
+        if compared.height:
+            checks.append(make_klines(stream.name, compared))
+    return checks
 
 
 def write(context: Context, con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, run_id: str) -> None:

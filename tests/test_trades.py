@@ -12,6 +12,7 @@ import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from flows.quality import check_trades
 from pipelines import segments
 from pipelines.market import naive
 from pipelines.replica.server import Replica
@@ -191,6 +192,15 @@ def test_trades_make_the_venues_klines_and_say_where_not(lake, tmp_path, replica
     lake.load(source.parse(source.fetch(request).replies, NOON + timedelta(minutes=3)).bars)
     found = minutes_compared(lake.con, "binance", BEGAN, BEGAN + timedelta(minutes=3))
     assert found["state"].to_list() == ["equal", "equal", "incomplete"]
+    lake.con.execute("UPDATE core.bars SET high = high + 1 WHERE ts = (SELECT min(ts) FROM core.bars)")
+    (hole, at), *_ = lake.rows("SELECT trade_id, ts FROM trades ORDER BY trade_id DESC LIMIT 1 OFFSET 1")
+    lake.con.execute(f"DELETE FROM core.trades WHERE trade_id = {hole - 1}")
+    clocks = {"binance": BEGAN + timedelta(minutes=3)}
+    follow, klines = check_trades(lake.context, lake.con, clocks, timedelta(hours=1))
+    assert (follow.passed, follow.observed) == (False, f"1 missing in 1 holes (BTCUSDT {at:%H:%M:%S})")
+    assert klines.observed == (
+        "1 of 3 minutes equal, 1 with trades missing (BTCUSDT 16:02:00), 1 different (BTCUSDT 16:00:00)"
+    )
 
 
 def test_ids_the_venue_has_no_more_are_given_up_and_told(lake, tmp_path, replica):
