@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +22,7 @@ from pipelines import segments
 from pipelines.replica.server import Replica
 from pipelines.segments import SegmentError
 from pipelines.settings_sources import Source
+from tests.conftest import REPOSITORY
 from tests.lakes import Lake, new_lake
 from tests.replica.conftest import NOON
 
@@ -166,6 +171,67 @@ def test_what_a_dead_collector_left_open_is_loaded_without_one(lake: Lake, repli
     (folder / "binance-stream-20260708T1600-00000000.jsonl").write_bytes(whole[:-30])
     minute(lake, replica)
     assert lake.one("SELECT count(*) FROM trades") == len(said) - 1
+
+
+def test_killed_while_everything_goes_wrong_it_ends_with_the_truth(
+    lake: Lake, replica: Replica, tmp_path: Path
+):
+    config = tmp_path / "tapewatch.toml"
+    config.write_text(
+        f"data_dir = {json.dumps(str(lake.context.settings.data_dir))}\n[[source]]\nname = 'binance'\n"
+        f"symbols = ['BTCUSDT', 'ETHUSDT']\nbase_url = '{replica.url}'\n"
+    )
+    for kind in ("drop_messages", "duplicate_messages", "reorder_messages", "corrupt_messages"):
+        replica.fault(kind, rate=0.05)
+
+    def collector() -> subprocess.Popen[bytes]:
+        before = len(replica.streams.open)
+        environment = {**os.environ, "TAPEWATCH_CONFIG": str(config), "PYTHONPATH": str(REPOSITORY)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.collect"], env=environment, stderr=subprocess.DEVNULL
+        )
+        wait_until(lambda: len(replica.streams.open) > before)
+        return process
+
+    def told() -> int:
+        return sum(one.sent for one in replica.streams.open)
+
+    for turn in range(3):
+        process = collector()
+        replica.clock.advance(70)
+        wait_until(lambda: told() > 20)
+        if turn < 2:
+            process.kill()
+            process.wait()
+            wait_until(lambda: not replica.streams.open)
+            replica.clock.advance(20)
+    replica.fault("cut_stream", count=1)
+    wait_until(lambda: not replica.streams.open)
+    wait_until(lambda: replica.streams.open)
+    replica.clock.advance(70)
+    wait_until(lambda: told() > 20)
+    replica.heal()
+    process.terminate()
+    assert process.wait(10) == 0
+    minute(lake, replica)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        truth = replica.ask("trades", venue="binance", symbol=symbol, **{"from": BEGAN.timestamp() - 1})[
+            "rows"
+        ]
+        stored = lake.rows(f"SELECT trade_id, price, qty FROM trades WHERE symbol = '{symbol}' ORDER BY 1")
+        known = {row[0]: (row[1], row[2]) for row in truth}
+        ids = [row[0] for row in stored]
+        assert ids == list(range(ids[0], ids[-1] + 1))
+        assert len(ids) > 50
+        assert all(known[number] == (price, qty) for number, price, qty in stored)
+    assert set(lake.rows("SELECT DISTINCT reason FROM quarantine")) == {("not_json",)}
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_second_collector_says_that_there_is_one(lake: Lake):

@@ -29,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.mark.capability("OPS-05")
 def test_the_demo_starts_everything_and_its_first_site_says_simulated(demo: Platform):
     assert "Prefect UI" in demo.text
-    assert {"replica", "server", "worker"} <= set(demo.state["children"])
+    assert {"replica", "server", "worker", "collector"} <= set(demo.state["children"])
     for page in ("index.html", "symbols/binance-BTCUSDT.html", "methods.html"):
         assert "SIMULATED DATA" in (demo.folder / "site" / page).read_text()
     with urllib.request.urlopen(str(demo.state["site"])) as reply:
@@ -51,6 +51,7 @@ def test_every_deployment_of_prefect_yaml_is_registered_with_documented_paramete
         "backfill",
         "import",
         "alerts-admin",
+        "collection",
     }
     while True:
         found = {item["name"]: item for item in api._call("POST", "/deployments/filter", {})}
