@@ -20,7 +20,7 @@ from pipelines.alerts.outgoing import outgoing
 from pipelines.alerts.rules import Rule, Severity, built_in, in_force, rule_from
 from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert, open_labels, step
-from pipelines.derive import Derived
+from pipelines.derived import Derived
 from pipelines.market import utc
 from pipelines.settings import provenance
 from reports.options import Limits, RuleInForce, SiteOptions

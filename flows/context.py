@@ -14,9 +14,9 @@ import duckdb
 import polars as pl
 
 from flows.demo_config import demo_environment
-from pipelines import derive
 from pipelines.analytics.detectors import Thresholds
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
+from pipelines.derived import Plan
 from pipelines.ingest import Feed, Stores
 from pipelines.market import CONTINUOUS, Interval, naive
 from pipelines.secrets import SecretError
@@ -49,7 +49,7 @@ class Context:
     settings: Settings
     location: Location
     landing: Path
-    plan: derive.Plan
+    plan: Plan
 
     @property
     def is_simulated(self) -> bool:
@@ -57,9 +57,9 @@ class Context:
         return any(_is_loopback(source.base_url) for source in self.settings.sources)
 
     @property
-    def kept_tails(self) -> Path:
+    def recent(self) -> Path:
         """Where a run leaves the newest bars for the next one; may be deleted at any time."""
-        return self.settings.data_dir / "tails"
+        return self.settings.data_dir / "recent"
 
     @property
     def calendars(self) -> dict[str, str]:
@@ -149,7 +149,7 @@ def assemble(settings: Settings | None = None) -> Context:
     )
 
 
-def plan_of(settings: Settings) -> derive.Plan:
+def plan_of(settings: Settings) -> Plan:
     """Which windows, indicators, baselines and limits the settings ask for."""
     given = settings.indicators
     params = IndicatorParams(
@@ -160,7 +160,7 @@ def plan_of(settings: Settings) -> derive.Plan:
         bollinger=(given.bollinger.period, given.bollinger.width),
         atr=_other_than(14, given.atr.period),
     )
-    return derive.Plan(
+    return Plan(
         intervals=tuple(sorted(Interval.parse(text) for text in settings.windows.intervals if text != "1m")),
         params=params,
         thresholds=Thresholds(

@@ -203,7 +203,6 @@ def derive_pending(
     now = naive(datetime.now(UTC))
     with writer(context.location):
         found = derive.derive(con, clocks, context.plan)
-        derive.stage_rows(con, found, context.plan, run_id, now)
         with transaction(con, context.location):
             derive.write(con, found, context.plan, run_id, now)
     if found.rows.height:

@@ -21,6 +21,8 @@ from flows.streaming import load_streamed
 from flows.walk import Derivation, Run
 from pipelines.ingest import Feed, Ingested
 from pipelines.market import floor_minute, naive, utc
+from pipelines.minute import past_at_hand, wanted_of
+from pipelines.recent.past import Past
 from reports.site import Published
 from warehouse.build import progress
 from warehouse.connect import connect
@@ -28,24 +30,24 @@ from warehouse.connect import connect
 BARS, TRADES, WINDOWS, ANOMALIES, SITE = (
     f"duckdb://tapewatch/{name}" for name in ("bars", "trades", "windows", "anomalies", "site")
 )
-_warm: list[tuple[Context, duckdb.DuckDBPyConnection]] = []
+_warm: list[tuple[Context, duckdb.DuckDBPyConnection, Past | None]] = []
 
 
 def warm() -> None:
-    """Opens the lake ahead of the scheduled minute; the worker starts this process some seconds early."""
+    """Opens the lake and recalls the past ahead of the minute; the worker starts this process some seconds early."""
     context, con = _open()
     for view in ("bars", "gaps", "alerts", "deliveries", "source_states"):
         con.execute(f"SELECT * FROM {view} LIMIT 0").fetchall()
-    _warm.append((context, con))
+    wanted = wanted_of(context.plan, [source.name for source in context.settings.sources])
+    _warm.append((context, con, past_at_hand(con, context.recent, wanted)))
 
 
-@materialize(BARS, name="ingest", cache_policy=NO_CACHE, task_run_name="ingest {source}")
+@task(name="ingest", cache_policy=NO_CACHE, task_run_name="ingest {source}")
 def ingest(run: Run, feed: Feed, source: str) -> Ingested:
-    """Fetch, land, validate and load one source's new minutes."""
+    """Fetch, land and validate one source's new minutes."""
     result = walk.ingest(run, feed)
     get_run_logger().info(
-        "%s %s: rows_in=%d loaded=%d quarantined=%d %s",
-        source, result.state, result.rows_in, result.rows_loaded, result.rows_quarantined, result.reason or "",
+        "%s %s: rows_in=%d %s", source, result.state, result.rows_in, result.reason or ""
     )  # fmt: skip
     return result
 
@@ -56,9 +58,9 @@ def load_trades(run: Run, feeds: list[Feed]) -> dict[str, int]:
     return {one.source: one.rows_new + one.refilled for one in load_streamed(run, feeds)}
 
 
-@materialize(WINDOWS, ANOMALIES, asset_deps=[BARS], name="derive", cache_policy=NO_CACHE)
+@materialize(BARS, WINDOWS, ANOMALIES, name="derive", cache_policy=NO_CACHE)
 def derive(run: Run) -> Derivation:
-    """Windows, indicators, baselines, anomalies and alerts of what was loaded, in one transaction."""
+    """Bars, windows, indicators, anomalies and alerts of what came, in one transaction."""
     return walk.derive_and_alert(run)
 
 
@@ -103,12 +105,12 @@ def minute(at: datetime | None = None) -> dict[str, Any]:
     asked = utc(at or flow_run.scheduled_start_time)
     # Prefect hands out its own subclass of datetime, which does not subtract like one.
     scheduled = floor_minute(datetime.fromtimestamp(asked.timestamp(), UTC))
-    context, con = _warm.pop() if _warm else _open()
+    context, con, past = _warm.pop() if _warm else (*_open(), None)
     try:
         if _is_done(con, context, scheduled):
             get_run_logger().info("%s is in the warehouse already: nothing to do", scheduled)
             return {"skipped": True}
-        run = Run(context, con, str(flow_run.id or uuid4()), scheduled)
+        run = Run(context, con, str(flow_run.id or uuid4()), scheduled, past)
         walk.wait_for_close(scheduled)
         return _steps(run)
     finally:

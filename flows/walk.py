@@ -1,4 +1,4 @@
-"""The minute's walk as plain functions: ingest -> derive and alert -> publish -> deliver -> record.
+"""The minute's walk as plain functions: ingest each source -> load, derive and alert -> publish -> deliver -> record.
 
 `flows.minute` shows the same steps as tasks in the Prefect UI; `tapewatch run minute` and the tests call them here.
 """
@@ -21,11 +21,12 @@ import polars as pl
 from flows import alerting, touched
 from flows.collection import wish_of
 from flows.context import Context, sessions_around
-from pipelines import derive
+from pipelines import minute
 from pipelines.alerts.history import Orders
 from pipelines.fallback import stand_in
-from pipelines.ingest import Feed, Ingested, ingest_minute
+from pipelines.ingest import Feed, Ingested, ingest_minute, newest_of
 from pipelines.market import CONTINUOUS, floor_minute, naive, utc
+from pipelines.recent.past import Past
 from reports.site import Published, publish
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
@@ -45,10 +46,16 @@ class Run:
     """
 
     def __init__(
-        self, context: Context, con: duckdb.DuckDBPyConnection, run_id: str, scheduled: datetime
+        self,
+        context: Context,
+        con: duckdb.DuckDBPyConnection,
+        run_id: str,
+        scheduled: datetime,
+        past: Past | None = None,
     ) -> None:
         self.context = context
         self.con = con
+        self.past = past
         self.run_id = run_id
         self.scheduled = floor_minute(utc(scheduled))
         self.started_at = datetime.now(UTC)
@@ -72,7 +79,7 @@ def wait_for_close(scheduled: datetime) -> None:
 
 
 def ingest(run: Run, feed: Feed) -> Ingested:
-    """Everything new of one source into the warehouse; a source that fails stops no other.
+    """Everything new of one source on disk, parsed and judged by the gate; a source that fails stops no other.
 
     While the collection is stopped nothing is asked for.
     """
@@ -93,8 +100,7 @@ def ingest(run: Run, feed: Feed) -> Ingested:
     level = logging.INFO if result.state in ("ok", "idle") else logging.WARNING
     log.log(
         level,
-        "%s: %s, %d rows in, %d loaded, %d quarantined%s",
-        result.source, result.state, result.rows_in, result.rows_loaded, result.rows_quarantined,
+        "%s: %s, %d rows in%s", result.source, result.state, result.rows_in,
         f": {result.reason}" if result.reason else "",
     )  # fmt: skip
     return result
@@ -113,21 +119,26 @@ class Derivation:
 
 
 def derive_and_alert(run: Run) -> Derivation:
-    """Windows, indicators, anomalies, alert states and their outbox rows, in one transaction."""
+    """Bars, windows, indicators, anomalies, alert states and their outbox rows, in one transaction."""
     started = time.perf_counter()
     context, con = run.context, run.con
     clocks = {one.source: naive(one.until) for one in run.ingested if one.until is not None}
     now = datetime.now(UTC)
+    plan, stores = context.plan, context.stores(con, run.run_id)
+    deliveries = [delivery for one in run.ingested for delivery in one.deliveries]
     with writer(context.location):
-        found = derive.derive(con, clocks, context.plan, context.kept_tails)
-        derive.stage_rows(con, found, context.plan, run.run_id, naive(now))
+        work = minute.work_out(stores, deliveries, clocks, plan, run.past)
+        found = work.derived
         spoken = alerting.judge(con, context, found, feed_health(run), run.market_now, now, run.run_id)
         with transaction(con, context.location):
-            derive.write(con, found, context.plan, run.run_id, naive(now))
+            loads = list(minute.write(con, work, plan, run.run_id, naive(now)))
             _write_states(con, run, now)
             alerting.write(con, spoken, now, run.run_id)
         run.orders = spoken.orders
-        derive.remember(con, found, context.plan, run.run_id, naive(now), context.kept_tails)
+        run.past = minute.remember(con, context.recent, work, run.past)
+    for at, one in enumerate(run.ingested):
+        own = [loads.pop(0) for _ in one.deliveries]
+        run.ingested[at] = replace(one, loads=(*one.loads, *own))
     run.lag_s = (datetime.now(UTC) - run.scheduled).total_seconds()
     run.took_ms["derive"] = [(time.perf_counter() - started) * 1000]
     by_severity = found.anomalies.group_by("severity").len().rows() if found.anomalies.width else []
@@ -239,8 +250,10 @@ def _stale_s(run: Run, one: Ingested, market: datetime) -> float | None:
         opened = current["open_ts"].item(0)
     else:
         opened = None
-    marks = watermarks(run.con, one.source, due - timedelta(days=1))
-    newest = max(marks.values(), default=None)
+    marks = [*watermarks(run.con, one.source, due - timedelta(days=1)).values()]
+    for delivery in one.deliveries:
+        marks += newest_of(delivery).values()
+    newest = max(marks, default=None)
     since = max((at for at in (newest and newest + timedelta(minutes=1), opened) if at), default=None)
     return None if since is None else max((due - since).total_seconds(), 0.0)
 

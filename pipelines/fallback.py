@@ -18,9 +18,10 @@ from pipelines.ingest import (
     Ingested,
     SessionsAt,
     Stores,
+    fetch,
     has_trading,
-    ingest_requests,
     market_until,
+    newest_of,
 )
 from pipelines.market import MINUTE, naive, utc
 from pipelines.sources.base import SourceError
@@ -62,18 +63,28 @@ def _wanting(feed: Feed, stores: Stores, result: Ingested) -> tuple[str, ...]:
     if result.market_now is None or result.until is None:
         return feed.symbols
     failed = {failure.symbol for failure in result.failures if failure.reason in DOWN}
-    if (
-        sum(load.rows_new for load in result.loads) >= len(feed.symbols) and not failed
-    ):  # spares the lake a question
-        return ()
-    marks = _marks(feed, stores, result.until)
-    due = naive(result.until) - STALE_AFTER
+    # The newest bar is open a minute longer than its time says.
+    due = naive(result.until) - STALE_AFTER - MINUTE
+    brought = _brought(result)
+    if not failed and all(symbol in brought and brought[symbol] >= due for symbol in feed.symbols):
+        return ()  # spares the lake a question
+    marks = _marks(feed, stores, result.until, result)
     stale = {symbol for symbol, newest in marks.items() if newest < due}
     return tuple(symbol for symbol in feed.symbols if symbol in failed | stale)
 
 
-def _marks(feed: Feed, stores: Stores, until: datetime) -> Mapping[str, datetime]:
-    return watermarks(stores.con, feed.source.name, naive(until - REACH))
+def _marks(feed: Feed, stores: Stores, until: datetime, result: Ingested) -> Mapping[str, datetime]:
+    """Symbol -> its newest bar, in the lake or on its way there."""
+    marks, brought = watermarks(stores.con, feed.source.name, naive(until - REACH)), _brought(result)
+    return marks | {symbol: max(ts, marks.get(symbol, ts)) for symbol, ts in brought.items()}
+
+
+def _brought(result: Ingested) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for delivery in result.deliveries:
+        for symbol, ts in newest_of(delivery).items():
+            found[symbol] = max(ts, found.get(symbol, ts))
+    return found
 
 
 def _ask(
@@ -94,7 +105,7 @@ def _ask(
         return result, tuple(wanting)
     until = result.until or market_until(scheduled, market_now, datetime.now(UTC))
     sessions = sessions_at(feed.calendar, until)
-    marks = _marks(feed, stores, until)
+    marks = _marks(feed, stores, until, result)
     requests = []
     for symbol in wanting:
         since = utc(marks[symbol]) + MINUTE if symbol in marks else until - FIRST_REACH
@@ -103,10 +114,10 @@ def _ask(
     if not requests:
         return result, tuple(wanting)
     batch = landing.batch_id(name, KIND, until, standby.venue)
-    got = ingest_requests(standby, stores, requests, batch, KIND, market_now, until)
+    got = fetch(standby, stores, requests, batch, KIND, market_now, until)
     failed = {failure.symbol for failure in got.failures}
-    if not got.rows_loaded:
-        return result, tuple(wanting)
+    if not any(delivery.bars.height for delivery in got.deliveries):
+        return replace(result, deliveries=(*result.deliveries, *got.deliveries)), tuple(wanting)
     reason = f"{standby.venue} stands in for {len(set(wanting) - failed)} of {len(feed.symbols)} symbols"
     before = result.reason or f"nothing new for {STALE_AFTER / MINUTE:.0f} minutes"
     both = replace(
@@ -115,8 +126,7 @@ def _ask(
         reason=f"{reason}; {before}",
         market_now=result.market_now or market_now,
         until=until,
-        rows_in=result.rows_in + got.rows_in,
-        loads=(*result.loads, *got.loads),
+        deliveries=(*result.deliveries, *got.deliveries),
         latencies_ms=result.latencies_ms or got.latencies_ms,
     )
     return both, tuple(symbol for symbol in wanting if symbol in failed)

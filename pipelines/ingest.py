@@ -1,7 +1,7 @@
-"""The walk of one source and minute: fetch -> land -> parse -> gate -> load.
+"""The walk of one source: fetch -> land -> parse -> gate; `pipelines.minute` loads what it delivers.
 
 What a venue sent is on disk before anyone reads it, and in the warehouse or in quarantine before the batch's
-id is in the ledger. A batch that a killed run left in the landing zone is loaded by the next run.
+id is in the ledger. A batch that a killed run left in the landing zone is delivered by the next run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sources.base import BarRequest, Failure, FetchResult, Parsed, Reply, Source, SourceError
 from pipelines.sources.standby import Standby
 from warehouse.connect import Location
-from warehouse.load import Batch, Loaded, load_bars, loaded_batches, watermarks
+from warehouse.load import Batch, Delivery, Loaded, load_bars, loaded_batches, watermarks
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +80,16 @@ class Ingested:
     reason: str | None
     market_now: datetime | None
     until: datetime | None
-    rows_in: int = 0
+    deliveries: tuple[Delivery, ...] = ()
+    """What passed the gate, oldest first: an earlier run's leftovers, then what was asked for."""
     loads: tuple[Loaded, ...] = ()
+    """What each delivery changed, once it is loaded."""
     failures: tuple[Failure, ...] = ()
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def rows_in(self) -> int:
+        return sum(delivery.batch.rows_in for delivery in self.deliveries)
 
     @property
     def rows_loaded(self) -> int:
@@ -108,13 +114,16 @@ def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions_at: 
         return Ingested(name, "failed", str(error), None, None)
     until = market_until(scheduled, market_now, datetime.now(UTC))
     sessions = sessions_at(feed.calendar, until)
-    loads = load_leftovers(feed, stores, market_now)
+    left = leftovers(feed, stores, market_now)
     marks = _marks(stores.con, name, feed.symbols, until)
+    for delivery in left:
+        marks |= newest_of(delivery)
     requests = [r for s in feed.symbols for r in _plan(feed, s, marks.get(s), until, sessions)]
     if not requests:
-        return Ingested(name, "idle", "no trading minute to ask for", market_now, until, 0, tuple(loads))
+        return Ingested(name, "idle", "no trading minute to ask for", market_now, until, tuple(left))
     batch = landing.batch_id(name, "rest", until)
-    return ingest_requests(feed.source, stores, requests, batch, "rest", market_now, until, loads)
+    result = fetch(feed.source, stores, requests, batch, "rest", market_now, until)
+    return replace(result, deliveries=(*left, *result.deliveries))
 
 
 def ingest_requests(
@@ -125,48 +134,61 @@ def ingest_requests(
     kind: str,
     market_now: datetime,
     until: datetime,
-    loads: Sequence[Loaded] = (),
     got: FetchResult | None = None,
 ) -> Ingested:
     """Fetches, lands and loads one batch of requests; the same batch id again loads nothing twice.
 
     got: what was fetched already.
     """
+    result = fetch(source, stores, requests, batch_id, kind, market_now, until, got)
+    loads = [load(stores, delivery) for delivery in result.deliveries]
+    return replace(result, loads=tuple(loads))
+
+
+def load(stores: Stores, delivery: Delivery) -> Loaded:
+    """One delivery in a transaction of its own."""
+    calendars = dict(stores.calendars)
+    return load_bars(
+        stores.con, stores.location, delivery.batch, delivery.bars, delivery.quarantined, calendars
+    )
+
+
+def fetch(
+    source: Source,
+    stores: Stores,
+    requests: Sequence[BarRequest],
+    batch_id: str,
+    kind: str,
+    market_now: datetime,
+    until: datetime,
+    got: FetchResult | None = None,
+) -> Ingested:
+    """Fetches, lands, parses and gates one batch of requests."""
     started = time.perf_counter()
     replies, failures = got or source.fetch(requests)
     fetched = time.perf_counter()
     if not replies:
         reason = failures[0].detail if failures else "no reply"
-        return Ingested(source.name, "failed", reason, market_now, until, 0, tuple(loads), tuple(failures))
+        return Ingested(source.name, "failed", reason, market_now, until, failures=tuple(failures))
     landed = landing.write(stores.landing, batch_id, replies)
     on_disk = time.perf_counter()
-    rows_in, loaded, failed = load_replies(source, stores, landed, kind, replies, market_now)
-    done = time.perf_counter()
+    delivery, failed = read_replies(source, stores, landed, kind, replies, market_now)
     failures = [*failures, *failed]
     state = "ok" if not failures else "partial" if len(failures) < len(requests) else "failed"
     latencies: dict[str, list[float]] = {
         "fetch": [reply.latency_ms for reply in replies] or [(fetched - started) * 1000],
         "receive_to_landed": _waits(replies, on_disk),
-        "load": [(done - on_disk) * 1000],
     }
     first_problem = failures[0].detail if failures else None
     return Ingested(
-        source.name,
-        state,
-        first_problem,
-        market_now,
-        until,
-        rows_in,
-        (*loads, loaded),
-        tuple(failures),
-        latencies,
+        source.name, state, first_problem, market_now, until, (delivery,), (), tuple(failures), latencies
     )
 
 
-def load_leftovers(feed: Feed, stores: Stores, market_now: datetime) -> list[Loaded]:
-    """Loads what an earlier run landed and did not live to load, by the venue's clock when it answered."""
+def leftovers(feed: Feed, stores: Stores, market_now: datetime) -> list[Delivery]:
+    """What an earlier run landed and did not live to load, judged by the venue's clock when it answered."""
     known = loaded_batches(stores.con, feed.source.name)
-    loads = []
+    found = []
     for landed in landing.pending(stores.landing, known):
         name, kind = landed.batch_id.split("-", 2)[:2]
         if name == feed.source.name:
@@ -176,12 +198,15 @@ def load_leftovers(feed: Feed, stores: Stores, market_now: datetime) -> list[Loa
                 _set_aside(landed.path, error)
                 continue
             received = min((reply.server_time or market_now for reply in replies), default=market_now)
-            loads.append(
-                load_replies(feed.reader(replies), stores, landed, kind, replies, min(received, market_now))[
-                    1
-                ]
-            )
-    return loads
+            clock = min(received, market_now)
+            found.append(read_replies(feed.reader(replies), stores, landed, kind, replies, clock)[0])
+    return found
+
+
+def newest_of(delivery: Delivery) -> dict[str, datetime]:
+    """Symbol -> open time (naive UTC) of its newest bar in a delivery."""
+    newest = delivery.bars.group_by("symbol").agg(pl.col("ts").max())
+    return dict(newest.iter_rows())
 
 
 def _set_aside(path: Path, error: landing.LandingError) -> None:
@@ -190,31 +215,29 @@ def _set_aside(path: Path, error: landing.LandingError) -> None:
     path.rename(path.with_suffix(".corrupt"))
 
 
-def load_replies(
+def read_replies(
     source: Source,
     stores: Stores,
     landed: landing.Landed,
     kind: str,
     replies: Sequence[Reply],
     market_now: datetime,
-) -> tuple[int, Loaded, list[Failure]]:
-    """Parses, gates and loads a landed batch; returns rows received, what changed, and what venues refused."""
+) -> tuple[Delivery, list[Failure]]:
+    """Parses and gates a landed batch; what is ready to be loaded, and what venues refused."""
     parsed = source.parse(replies, market_now)
     known_at = naive(datetime.now(UTC))
     accepted, quarantined = judge(parsed, source.name, market_now, stores.run_id, landed.batch_id, known_at)
-    rows_in = parsed.bars.height + parsed.rejects.height
     batch = Batch(
         batch_id=landed.batch_id,
         source=source.name,
         kind=kind,
         run_id=stores.run_id,
         known_at=known_at,
-        rows_in=rows_in,
+        rows_in=parsed.bars.height + parsed.rejects.height,
         sha256=landed.sha256,
         path=str(landed.path.relative_to(stores.landing)),
     )
-    loaded = load_bars(stores.con, stores.location, batch, accepted, quarantined, dict(stores.calendars))
-    return rows_in, loaded, parsed.failures
+    return Delivery(batch, accepted, quarantined), parsed.failures
 
 
 def judge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,12 +15,16 @@ import polars as pl
 
 from flows.context import Context, assemble, prepare
 from pipelines import derive
+from pipelines.derived import Derived, Plan
+from pipelines.ingest import Stores
 from pipelines.market import BAR_SCHEMA, naive
+from pipelines.minute import Work, past_at_hand, remember, wanted_of, work_out, write
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA
+from pipelines.recent.past import Past
 from pipelines.settings import Settings
 from pipelines.settings_sources import Source
 from warehouse.connect import connect, transaction, writer
-from warehouse.load import Batch, Loaded, load_bars
+from warehouse.load import Batch, Delivery, Loaded, load_bars
 from warehouse.stage import frame
 
 WINDOW = ["source", "symbol", "interval", "ts"]
@@ -43,13 +47,32 @@ class Lake:
         batch = Batch(name, source, kind, "run-1", naive(datetime.now(UTC)), rows_in=bars.height)
         return load_bars(self.con, self.context.location, batch, bars, NOTHING, self.calendars)
 
-    def derive(
-        self, clocks: Mapping[str, datetime] | None = None, plan: derive.Plan | None = None
-    ) -> derive.Derived:
+    def minute(self, bars: Sequence[pl.DataFrame], clocks: Mapping[str, datetime], past: Past | None) -> Work:
+        """One minute as the flow has it: the frames, one a source, loaded and derived, in one transaction at best."""
+        self.batches += 1
+        now, run = naive(datetime.now(UTC)), f"run-{self.batches}"
+        deliveries = []
+        for rows in bars:
+            source = rows["source"][0]
+            batch = Batch(f"{source}-rest-{self.batches:06}", source, "rest", run, now, rows_in=rows.height)
+            deliveries.append(Delivery(batch, rows, NOTHING))
+        context = self.context
+        stores = Stores(self.con, context.location, context.landing, run, self.calendars)
+        with writer(context.location):
+            work = work_out(stores, deliveries, clocks, context.plan, past)
+            with transaction(self.con, context.location):
+                write(self.con, work, context.plan, run, now)
+            remember(self.con, context.recent, work, past)
+        return work
+
+    def past(self, *sources: str) -> Past | None:
+        """What a run finds at hand."""
+        return past_at_hand(self.con, self.context.recent, wanted_of(self.context.plan, sources))
+
+    def derive(self, clocks: Mapping[str, datetime] | None = None, plan: Plan | None = None) -> Derived:
         chosen, now = plan or self.context.plan, naive(datetime.now(UTC))
         with writer(self.context.location):
             found = derive.derive(self.con, dict(clocks or {}), chosen)
-            derive.stage_rows(self.con, found, chosen, "run-1", now)
             with transaction(self.con, self.context.location):
                 derive.write(self.con, found, chosen, "run-1", now)
         return found

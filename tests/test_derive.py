@@ -9,20 +9,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines import derive, kept_tails, tails
+from pipelines import tails
 from pipelines.analytics import indicators
 from pipelines.analytics.params import columns
 from pipelines.calendars import bars_per_year
 from pipelines.market import CONTINUOUS, Interval
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, bars_of, new_lake
-from warehouse.connect import transaction, writer
 from warehouse.tails import stage_fronts
 
 START = datetime(2026, 3, 9, 20)
 INTERVALS = ("5m", "15m", "1h")
-HISTORY, LIVE = 15 * 60, 20
+HISTORY, LIVE = 15 * 60 - 9, 22
 MINUTE = timedelta(minutes=1)
+AT_HAND: dict[int, bool] = {}
+"""Live minute -> whether it needed nothing from the lake."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     }
     seen = {name: pl.DataFrame(frame).filter(pl.Series(kept[name])) for name, frame in market.items()}
     load(made, {name: frame.filter(pl.col("ts") < at(HISTORY)) for name, frame in seen.items()}, "backfill")
-    derive_keeping(made, at(HISTORY))
+    made.derive({"binance": at(HISTORY)})
     for minute in range(HISTORY, HISTORY + LIVE):
         span = (pl.col("ts") >= at(minute - 4)) & (pl.col("ts") <= at(minute))
         brought = {name: frame.filter(span) for name, frame in seen.items()}
@@ -49,25 +50,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
                 close=pl.when(pl.col("ts") == at(minute - 3)).then(pl.col("close") * 1.01).otherwise("close")
             )  # a correction of the venue
             brought["WHOLE"] = seen["WHOLE"].filter(span)
-        load(made, brought, "rest")
-        derive_keeping(made, at(minute + 1))
+        bars = pl.concat(
+            bars_of(frame.to_dict(), "binance", name) for name, frame in brought.items() if frame.height
+        )
+        work = made.minute([bars], {"binance": at(minute + 1)}, made.past("binance"))
+        AT_HAND[minute - HISTORY] = work.later is not None
     yield made
     made.con.close()
-
-
-def derive_keeping(lake: Lake, until: datetime) -> list[str]:
-    """As the minute does it, with the tails kept from run to run; the intervals that needed no old bar of the lake."""
-    con, plan, location, folder = lake.con, lake.context.plan, lake.context.location, lake.context.kept_tails
-    run = f"run-{until:%H%M}"
-    with writer(location):
-        before = {path.name for path in folder.glob("*.bars")}
-        found = derive.derive(con, {"binance": until}, plan, folder)
-        derive.stage_rows(con, found, plan, run, until)
-        with transaction(con, location):
-            derive.write(con, found, plan, run, until)
-        derive.remember(con, found, plan, run, until, folder)
-    named = found.found and kept_tails.name_of(found.found.derived, found.found.progress, plan.params.digest)
-    return [name.split("-")[0] for name in before if named and named in name]
 
 
 def at(minute: int) -> datetime:
@@ -141,20 +130,8 @@ def test_the_tail_of_a_holed_series_is_found_further_back(lake: Lake) -> None:
     assert found.state.height == 3
 
 
-def test_tails_kept_from_the_run_before_stand_for_the_lake_only_as_it_was_then(lake: Lake) -> None:
-    minute = HISTORY + LIVE + 70
-    new = {"WHOLE": pl.DataFrame({"ts": [at(minute)], "close": [100.0], "volume": [1.0]})}
-    load(lake, new, "rest")
-    lake.derive({"binance": at(minute + 1)})  # another writer, that keeps nothing
-    for step in (1, 2):
-        load(lake, {"WHOLE": new["WHOLE"].with_columns(pl.col("ts") + step * MINUTE)}, "rest")
-        used = derive_keeping(lake, at(minute + step + 1))
-        assert used == ([] if step == 1 else ["1m"])
-    for path in lake.context.kept_tails.iterdir():
-        path.write_bytes(path.read_bytes()[:100])
-    load(lake, {"WHOLE": new["WHOLE"].with_columns(pl.col("ts") + 3 * MINUTE)}, "rest")
-    derive_keeping(lake, at(minute + 4))
-    test_indicators_carried_on_equal_those_computed_from_the_first_bar(lake, "1m")
+def test_only_a_correction_within_a_closed_window_is_read_from_the_lake(lake: Lake) -> None:
+    assert [minute for minute, at_hand in AT_HAND.items() if not at_hand] == [14]
 
 
 def history(lake: Lake, interval: str) -> pl.DataFrame:

@@ -50,7 +50,8 @@ def sources_at(replica: Replica, coins: tuple[str, ...] = COINS, shares: tuple[s
 def run_minute(lake: Lake, replica: Replica) -> dict[str, ingest.Ingested]:
     """The walk without site and mail, at the replica's time; source -> what it gave."""
     number = lake.one("SELECT count(*) FROM core.source_states")
-    run = walk.Run(lake.context, lake.con, f"run-{number}", now_of(replica))
+    past = lake.past(*lake.context.calendars)
+    run = walk.Run(lake.context, lake.con, f"run-{number}", now_of(replica), past)
     for feed in lake.context.feeds():
         walk.ingest(run, feed)
     walk.derive_and_alert(run)

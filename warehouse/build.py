@@ -36,33 +36,11 @@ def anchored_bars(since: datetime, until: datetime, only: str = "true", table: s
 
 
 def pending_batches(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """Loaded batches whose windows, indicators and anomalies are still to be derived: batch_id, source, kind, from_ts, to_ts.
-
-    Each row says as well how many batches have been derived, and their hash (see `hash_of`).
-    """
+    """Loaded batches whose windows, indicators and anomalies are still to be derived: batch_id, source, kind, from_ts, to_ts."""
     return frame(
         con,
-        """
-        WITH done AS MATERIALIZED (SELECT batch_id, run_id, derived_at FROM core.derived)
-        SELECT batch_id, source, kind, from_ts, to_ts, derived, mark
-        FROM core.ledger ANTI JOIN done USING (batch_id)
-        CROSS JOIN (
-            SELECT count(*) AS derived, coalesce(bit_xor(hash(batch_id, run_id, derived_at)), 0) AS mark FROM done
-        )
-        ORDER BY loaded_at""",
-    )
-
-
-def hash_of(con: duckdb.DuckDBPyConnection, batches: Sequence[str], run_id: str, derived_at: datetime) -> int:
-    """What these rows of core.derived add (by xor) to the hash that `pending_batches` gives."""
-    rows = ", ".join(literals((batch_id, run_id, derived_at)) for batch_id in batches)
-    return int(
-        str(
-            scalar(
-                con,
-                f"SELECT bit_xor(hash(batch_id, run_id, derived_at)) FROM (VALUES {rows}) AS t(batch_id, run_id, derived_at)",
-            )
-        )
+        "SELECT batch_id, source, kind, from_ts, to_ts FROM core.ledger ANTI JOIN core.derived USING (batch_id) "
+        "ORDER BY loaded_at",
     )
 
 
@@ -177,18 +155,14 @@ def fronts_1m(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
-def replace_rows(
-    con: duckdb.DuckDBPyConnection, table: str, staged: str, rows: pl.DataFrame, key: Sequence[str] = KEY
-) -> None:
-    """Inside a transaction: the rows, staged as temporary table `staged`, take the place of those with their keys."""
-    if rows.is_empty():
-        return
-    same = " AND ".join(f"t.{name} = s.{name}" for name in key)
+def delete_keys(con: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame) -> None:
+    """Inside a transaction: deletes what is stored under the keys (KEY) of the rows."""
+    stage(con, "keys_to_delete", rows.select(KEY))
+    same = " AND ".join(f"t.{name} = s.{name}" for name in KEY)
     con.execute(
-        f"DELETE FROM {table} AS t USING {staged} AS s "
+        f"DELETE FROM {table} AS t USING keys_to_delete AS s "
         f"WHERE {same} AND t.ts BETWEEN {literal(rows['ts'].min())} AND {literal(rows['ts'].max())}"
     )
-    con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {staged}")
 
 
 def baseline_candidates(

@@ -131,7 +131,7 @@ def transaction(con: duckdb.DuckDBPyConnection, location: Location) -> Iterator[
     """One write transaction: the writer's lock, BEGIN, fsync of new Parquet, COMMIT; rolled back on an error.
 
     The kernel frees the lock the moment its holder dies, so a killed writer leaves nothing to repair.
-    Stage tables must be TEMP tables made before this begins: one transaction writes one database.
+    Temporary tables may be made inside; nothing of another attached database may be written.
     """
     with writer(location):
         con.execute("BEGIN")

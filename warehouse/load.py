@@ -8,14 +8,14 @@ former row moves to `core.bar_revisions`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import duckdb
 import polars as pl
 
 from warehouse.connect import Location, snapshot, transaction, writer
-from warehouse.stage import frame, literal, literals, scalar, stage
+from warehouse.stage import frame, insert, literal, literals, scalar, stage
 
 VALUES = ("open", "high", "low", "close", "volume", "turnover", "trades")
 AT_HAND = 20_000
@@ -47,6 +47,29 @@ class Loaded:
     from_ts: datetime | None = None
     to_ts: datetime | None = None
     already: bool = False
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A batch that passed the gate: accepted closed bars (BAR_SCHEMA, unique by key) and quarantined rows."""
+
+    batch: Batch
+    bars: pl.DataFrame
+    quarantined: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a delivery changes, as was found without asking the lake: its new bars, and corrected ones with `revision`."""
+
+    delivery: Delivery
+    fresh: pl.DataFrame
+    changed: pl.DataFrame
+
+    @property
+    def loaded(self) -> Loaded:
+        bounds = _bounds(self.delivery.bars)
+        return Loaded(self.fresh.height, self.changed.height, self.delivery.quarantined.height, *bounds)
 
 
 def load_bars(
@@ -82,6 +105,43 @@ def load_bars(
                 con.execute("INSERT INTO core.series FROM new_series")
             _record(con, batch, loaded)
     return loaded
+
+
+def write_changes(con: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> list[Loaded]:
+    """Inside a transaction: the changes' rows and their batches in the ledger, one INSERT a table; what they changed.
+
+    Their batches have not been loaded and their series are known; whoever found the changes has seen to that.
+    """
+    fresh = [_stamped(change.fresh, change.delivery.batch) for change in changes if change.fresh.height]
+    if fresh:
+        insert(con, "core.bars", pl.concat(fresh).sort("source", "symbol", "ts"))
+    loads = [_write_rest(con, change) for change in changes]
+    rows = [_ledger_row(change.delivery.batch, loaded) for change, loaded in zip(changes, loads, strict=True)]
+    if rows:
+        con.execute(f"INSERT INTO core.ledger VALUES {', '.join(rows)}")
+    return loads
+
+
+def _write_rest(con: duckdb.DuckDBPyConnection, change: Change) -> Loaded:
+    """Corrections and quarantined rows: most minutes have none."""
+    loaded = change.loaded
+    if loaded.rows_revised:
+        stage(con, "changed_bars", change.changed)
+        _revise_bars(con, (loaded.from_ts, loaded.to_ts), change.delivery.batch)
+    refused = _fresh_quarantine(con, change.delivery.quarantined)
+    _insert_quarantine(con, refused)
+    return replace(loaded, rows_quarantined=refused)
+
+
+def _stamped(bars: pl.DataFrame, batch: Batch) -> pl.DataFrame:
+    """Bars with the columns of core.bars that say where they come from."""
+    return bars.drop("is_closed").with_columns(
+        vwap=pl.when(pl.col("volume") != 0).then(pl.col("turnover") / pl.col("volume")),
+        known_at=pl.lit(batch.known_at),
+        run_id=pl.lit(batch.run_id),
+        origin=pl.lit(batch.kind),
+        batch_id=pl.lit(batch.batch_id),
+    )
 
 
 def load_trades(

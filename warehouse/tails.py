@@ -56,13 +56,6 @@ def tail(
     return frame(con, render("tail_window", interval=interval, since=since, front=front, trimmed=trimmed))
 
 
-def arrivals(con: duckdb.DuckDBPyConnection, interval: str) -> pl.DataFrame:
-    """The bars of `touched` (1m) or `new_windows` with the columns of `tail`; returns of minutes are not known yet."""
-    returns, table = ("NULL::DOUBLE", "touched") if interval == "1m" else ("ret_log", "new_windows")
-    columns = f"source, symbol, ts, high, low, close, volume, {returns} AS ret_log, true AS is_new"
-    return frame(con, f"SELECT {columns} FROM {table} ORDER BY source, symbol, ts")
-
-
 def with_returns(bars: pl.DataFrame) -> pl.DataFrame:
     """One-minute bars, sorted by key, with ret_log: it joins neighbouring minutes, over a hole or a night it is null."""
     before = pl.col("source", "symbol", "ts", "close").shift().name.suffix("_before")

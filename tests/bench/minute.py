@@ -7,7 +7,8 @@ peer (tests.bench.minute_peer) does the same the way the usual tick scripts do.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,16 +17,18 @@ import numpy as np
 import polars as pl
 
 from flows.context import Context
-from pipelines import derive
-from pipelines.ingest import Stores, load_replies
+from pipelines.derived import Derived
+from pipelines.ingest import Stores, read_replies
 from pipelines.landing import Landed, batch_id, batch_path
 from pipelines.market import MINUTE, Interval, naive
+from pipelines.minute import past_at_hand, remember, wanted_of, work_out, write
 from pipelines.sources.base import Reply
 from pipelines.sources.binance import Binance
 from tests.bench import lake, minute_peer
 from tests.bench.framework import Measured, Size, measured, same, seconds
 from tests.bench.tape import SOURCE, START, Tape
 from warehouse.connect import transaction, writer
+from warehouse.load import Delivery
 from warehouse.stage import frame, literal
 
 SYMBOLS = 500
@@ -40,37 +43,36 @@ class Ours:
     def __init__(self, context: Context, con: duckdb.DuckDBPyConnection) -> None:
         self.context, self.con = context, con
         self.source = Binance()
+        self.wanted = wanted_of(context.plan, [SOURCE])
         self.spent: dict[str, list[float]] = {}
 
-    def run(self, replies: Sequence[Reply], market_now: datetime) -> derive.Derived:
+    def run(self, replies: Sequence[Reply], market_now: datetime) -> Derived:
         """One minute: everything of it is committed when this returns."""
-        started = time.perf_counter()
-        stores = self.context.stores(self.con, "bench")
-        self._load(stores, replies, market_now)
-        loaded = time.perf_counter()
-        found = self._derive(market_now)
-        self._note("load", loaded - started)
-        self._note("derive", time.perf_counter() - loaded)
-        return found
+        plan, location, now = self.context.plan, self.context.location, naive(market_now)
+        with self._timed("recall"):
+            past = past_at_hand(self.con, self.context.recent, self.wanted)
+        with self._timed("parse"):
+            stores = self.context.stores(self.con, "bench")
+            delivery = self._read(stores, replies, market_now)
+        with self._timed("derive"), writer(location):
+            work = work_out(stores, [delivery], {SOURCE: now}, plan, past)
+        with self._timed("write"), writer(location):
+            with transaction(self.con, location):
+                write(self.con, work, plan, "bench", now)
+        with self._timed("remember"), writer(location):
+            remember(self.con, self.context.recent, work, past)
+        return work.derived
 
-    def _load(self, stores: Stores, replies: Sequence[Reply], market_now: datetime) -> None:
+    def _read(self, stores: Stores, replies: Sequence[Reply], market_now: datetime) -> Delivery:
         batch = batch_id(SOURCE, "rest", market_now)
         landed = Landed(batch_path(stores.landing, batch), batch, "", 0, len(replies))
-        load_replies(self.source, stores, landed, "rest", replies, market_now)
+        return read_replies(self.source, stores, landed, "rest", replies, market_now)[0]
 
-    def _derive(self, market_now: datetime) -> derive.Derived:
-        """As `flows.walk.derive_and_alert` does, without the alerts."""
-        con, plan, location, now = self.con, self.context.plan, self.context.location, naive(market_now)
-        with writer(location):
-            found = derive.derive(con, {SOURCE: now}, plan, self.context.kept_tails)
-            derive.stage_rows(con, found, plan, "bench", now)
-            with transaction(con, location):
-                derive.write(con, found, plan, "bench", now)
-            derive.remember(con, found, plan, "bench", now, self.context.kept_tails)
-        return found
-
-    def _note(self, step: str, seconds: float) -> None:
-        self.spent.setdefault(step, []).append(seconds)
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.spent.setdefault(step, []).append(time.perf_counter() - started)
 
 
 def run(size: Size) -> Measured:
