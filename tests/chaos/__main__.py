@@ -25,7 +25,7 @@ from flows.history import fill_sessions
 from pipelines.settings import load
 from tests.chaos import faults
 from tests.chaos.compare import differences
-from tests.chaos.processes import ReplicaProcess, Runner
+from tests.chaos.processes import CollectorProcess, ReplicaProcess, Runner
 from tests.chaos.siege import Siege
 
 NOW = datetime(2026, 3, 10, 15, 0, 20, tzinfo=UTC)
@@ -34,8 +34,8 @@ SYMBOLS = {
     "binance": ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"),
     "yahoo": ("AAPL", "MSFT", "SPY"),
 }
-REPLICA_SHARE = 0.12
-"""Part of the kills that hit the replica."""
+REPLICA_SHARE = COLLECTOR_SHARE = 0.12
+"""Part of the kills that hit the replica, and the collector."""
 PEACE = 12
 
 
@@ -55,6 +55,8 @@ class Chaos:
         with writing(self.context) as con:
             fill_sessions(con, self.context, "XNYS", date(2026, 3, 10), date(2026, 3, 10))
         self.runner = Runner(self.config, folder / "runner.log")
+        data = self.context.settings.data_dir
+        self.collector = CollectorProcess(self.config, data, folder / "collector.log")
 
     def play(self, minutes: int, kills: int, siege: int = 0) -> list[str]:
         """The minutes, with so many kills spread over them, then the siege; what is wrong afterwards."""
@@ -72,6 +74,7 @@ class Chaos:
 
     def besiege(self, kills: int) -> list[str]:
         """A minute for each kill of a process of the whole platform; what did not come back."""
+        self.collector.kill()
         siege = Siege(self.folder, self.config, self.replica, self.dice)
         try:
             for number in range(kills):
@@ -83,6 +86,7 @@ class Chaos:
             siege.stop()
             self.kills += siege.kills
             self.runs += siege.outcomes
+            self.collector.start()
 
     def run(self) -> None:
         self.runs["completed" if self.runner.run() == 0 else "failed"] += 1
@@ -126,8 +130,14 @@ class Chaos:
         self.faults["revise"] += 1
 
     def kill_something(self) -> None:
-        """Kills a run at a random moment of its life, now and then the replica beside it."""
-        if self.dice.random() < REPLICA_SHARE:
+        """Kills a run at a random moment of its life, now and then the replica beside it or the collector."""
+        chance = self.dice.random()
+        if chance > 1 - COLLECTOR_SHARE:
+            self.collector.kill()
+            self.collector.start()
+            self.kills["collector"] += 1
+            return
+        if chance < REPLICA_SHARE:
             timer = threading.Timer(self.dice.random() * self.runner.run_s / 2, self.replica.kill)
             timer.start()
             self.run()
@@ -146,11 +156,16 @@ class Chaos:
             self.run()
             if all(part.endswith("=ok") for part in self.runner.state.split(",")):
                 break
+        self.collector.wait_until_heard()
         self.pass_minute()
+        self.collector.wait_until_heard()
+        self.collector.stop()
+        self.run()
         self.run()
 
     def stop(self) -> None:
         self.runner.stop()
+        self.collector.kill()
         self.replica.kill()
 
 

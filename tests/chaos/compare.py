@@ -23,6 +23,7 @@ from warehouse.stage import frame, literal
 VALUES = ("open", "high", "low", "close", "volume")
 KEYS = {
     "core.bars": "source, symbol, ts",
+    "core.trades": "source, symbol, trade_id",
     "core.ledger": "batch_id",
     "core.derived": "batch_id",
     "core.quarantine": "id",
@@ -41,6 +42,7 @@ def differences(
     """Everything that is not as it must be, in words; empty if the warehouse equals what the replica served."""
     return [
         *_bars(con, context, replica),
+        *_trades(con, context, replica),
         *_duplicates(con),
         *_windows(con, context),
         *_indicators(con, context),
@@ -68,6 +70,30 @@ def _bars(con: duckdb.DuckDBPyConnection, context: Context, replica: ReplicaProc
             true = {row[said["columns"].index("ts")]: tuple(row[at] for at in keep) for row in said["rows"]}
             ours = {row[0]: row[1:] for row in rows}
             yield from _unequal(who, ours, true, exact)
+
+
+def _trades(con: duckdb.DuckDBPyConnection, context: Context, replica: ReplicaProcess) -> Iterator[str]:
+    """Each streamed series from its first trade to its last, id by id, price by price."""
+    for source in context.settings.sources:
+        for symbol in source.symbols if source.stream else ():
+            who = f"trades of {source.name}:{symbol}"
+            rows = con.execute(
+                "SELECT trade_id, price, qty, epoch_us(ts) FROM trades "
+                f"WHERE source = {literal(source.name)} AND symbol = {literal(symbol)} ORDER BY ALL"
+            ).fetchall()
+            if not rows:
+                yield f"{who}: none at all"
+                continue
+            first = min(row[3] for row in rows) // 60_000_000 * 60
+            said = replica.ask("trades", venue=source.name, symbol=symbol, **{"from": first})
+            at = [said["columns"].index(name) for name in ("id", "price", "qty")]
+            true = {row[at[0]]: tuple(row[n] for n in at[1:]) for row in said["rows"]}
+            ours = {row[0]: row[1:3] for row in rows}
+            if len(ours) < len(rows):
+                yield f"{who}: {len(rows) - len(ours)} rows too many"
+            for number in sorted(true.keys() | ours.keys()):
+                if number >= rows[0][0] and true.get(number) != ours.get(number):
+                    yield f"{who} {number}: {ours.get(number)} for {true.get(number)}"
 
 
 def _unequal(
@@ -171,9 +197,11 @@ def _books(con: duckdb.DuckDBPyConnection, context: Context, acknowledged: dict[
         f"batch {one.batch_id}: landed, never loaded" for one in landing.pending(context.landing, ledger)
     )
     counted = con.execute("SELECT sum(rows_loaded)::BIGINT FROM core.ledger").fetchall()[0][0]
-    stored = con.execute("SELECT count(*) FROM core.bars").fetchall()[0][0]
-    if counted != stored:
-        yield f"the ledger counts {counted} new bars, the warehouse holds {stored}"
+    bars, trades = con.execute(
+        "SELECT (SELECT count(*) FROM core.bars), (SELECT count(*) FROM core.trades)"
+    ).fetchall()[0]
+    if counted != bars + trades:
+        yield f"the ledger counts {counted} new rows, the warehouse holds {bars} bars and {trades} trades"
     revised = con.execute("SELECT sum(rows_revised)::BIGINT FROM core.ledger").fetchall()[0][0]
     former = con.execute("SELECT count(*) FROM core.bar_revisions").fetchall()[0][0]
     numbers = con.execute("SELECT sum(revision - 1)::BIGINT FROM core.bars").fetchall()[0][0]

@@ -10,8 +10,14 @@ VENUES = ("binance", "yahoo", "*")
 
 
 def draw(dice: random.Random) -> list[Spec]:
-    """Up to three faults that hit the coming requests; a revision or a clock's skew stands beside them."""
-    return [_fault(dice) for _ in range(dice.randrange(4))]
+    """Up to three faults that hit the coming requests and up to two that hit the streams."""
+    requests = [_fault(dice) for _ in range(dice.randrange(4))]
+    return requests + [_stream_fault(dice) for _ in range(dice.randrange(3))]
+
+
+def _stream_fault(dice: random.Random) -> Spec:
+    kind, more = dice.choice(STREAM_FAULTS)
+    return {"kind": kind, "venue": "binance", "count": dice.randint(1, 40), **more}
 
 
 def _fault(dice: random.Random) -> Spec:
@@ -56,6 +62,17 @@ FAULTS: list[tuple[str, Spec]] = [
     ("nan_price", {}),
     ("high_below_low", {}),
     ("future_bar", {}),
+]
+STREAM_FAULTS: list[tuple[str, Spec]] = [
+    ("cut_stream", {"count": 1}),
+    ("shutdown_stream", {"count": 1, "seconds": 0.5}),
+    ("silent_stream", {}),
+    ("drop_messages", {}),
+    ("duplicate_messages", {}),
+    ("reorder_messages", {}),
+    ("corrupt_messages", {}),
+    ("corrupt_messages", {"binary": True}),
+    ("oversized_messages", {"count": 1}),
 ]
 ROWS = {
     "null_rows",

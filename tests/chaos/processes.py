@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from flows.collect import NOTE_S
+from flows.collection import status_of
 from flows.processes import die_with_parent
 
 PATIENCE_S = 120.0
@@ -66,6 +68,50 @@ class ReplicaProcess:
 
     def advance(self, seconds: float) -> None:
         self.now = self.tell("clock", {"advance": seconds})["iso"]
+
+
+class CollectorProcess:
+    """The collector, which must lose no trade that the venue still has, however it dies."""
+
+    def __init__(self, config: Path, data: Path, log: Path) -> None:
+        self.data, self.log = data, log
+        self.environment = {**os.environ, "TAPEWATCH_CONFIG": str(config)}
+        self.start()
+
+    def start(self) -> None:
+        self.process = _python(["flows.collect"], self.log, self.environment)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """As `tapewatch stop` does: what it has heard is sealed when this returns."""
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+
+    def frames(self) -> int:
+        """How many it has landed since it was started; 0 while it has not said anything."""
+        said = status_of(self.data)
+        if said["pid"] != self.process.pid:
+            return 0
+        return sum(one["frames"] for one in said["sources"].values())
+
+    def wait_until_heard(self) -> None:
+        """Until every connection is open and nothing new has come for two of its notes."""
+        deadline = time.monotonic() + PATIENCE_S
+        before = -1
+        while time.monotonic() < deadline:
+            now = self.frames()
+            if now and now == before and self._is_connected():
+                return
+            before = now
+            time.sleep(2 * NOTE_S)
+        raise RuntimeError(f"the collector hears nothing; see {self.log}")
+
+    def _is_connected(self) -> bool:
+        lines = [line for one in status_of(self.data)["sources"].values() for line in one["connections"]]
+        return all(line["state"] == "connected" for line in lines)
 
 
 class Runner:

@@ -15,6 +15,7 @@ from uuid import uuid4
 from flows import walk
 from flows.context import assemble, prepare
 from flows.processes import die_with_parent
+from flows.streaming import load_streamed
 from pipelines.landing import batch_id
 from warehouse.connect import connect
 
@@ -37,10 +38,12 @@ def minute() -> None:
     con = connect(context.location)
     prepare(con, context)
     run = walk.Run(context, con, str(uuid4()), datetime.now(UTC))
-    for feed in context.feeds():
+    feeds = context.feeds()
+    for feed in feeds:
         result = walk.ingest(run, feed)
         if result.loads and result.until and result.state in ("ok", "partial"):
             say(f"ack {batch_id(result.source, 'rest', result.until)} {result.rows_loaded}")
+    load_streamed(run, feeds)
     walk.derive_and_alert(run)
     walk.record(run, "Completed")
     say("done " + ",".join(f"{one.source}={one.state}" for one in run.ingested))

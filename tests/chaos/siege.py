@@ -29,6 +29,7 @@ class Siege:
         self.kinds: dict[str, Callable[[], None]] = {
             "worker": lambda: self.platform.kill_child("worker"),
             "flow run": self._kill_run,
+            "collector under the platform": lambda: self.platform.kill_child("collector"),
             "server": lambda: self.platform.kill_child("server"),
             "replica under the platform": self.replica.kill,
             "supervisor": self._kill_supervisor,
@@ -43,7 +44,7 @@ class Siege:
         time.sleep(self.dice.random() * RUN_S)
         self.kinds[kind]()
         self.kills[kind] += 1
-        if kind == "replica under the platform":
+        if kind.startswith("replica"):
             self.replica.start()
         if kind == "supervisor":
             self._start()
