@@ -156,7 +156,7 @@ class Chaos:
             self.run()
             if all(part.endswith("=ok") for part in self.runner.state.split(",")):
                 break
-        self.collector.wait_until_heard()
+        self.collector.wait_until_connected()
         self.pass_minute()
         self.collector.wait_until_heard()
         self.collector.stop()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,28 +90,37 @@ class CollectorProcess:
         self.process.terminate()
         self.process.wait(PATIENCE_S)
 
-    def frames(self) -> int:
-        """How many it has landed since it was started; 0 while it has not said anything."""
+    def frames(self) -> int | None:
+        """How many it has landed since it was started; None while it has not said anything."""
         said = status_of(self.data)
         if said["pid"] != self.process.pid:
-            return 0
+            return None
         return sum(one["frames"] for one in said["sources"].values())
 
+    def wait_until_connected(self) -> None:
+        self._wait(lambda: self.frames() is not None and self._is_connected())
+
     def wait_until_heard(self) -> None:
-        """Until every connection is open and nothing new has come for two of its notes."""
-        deadline = time.monotonic() + PATIENCE_S
-        before = -1
-        while time.monotonic() < deadline:
-            now = self.frames()
-            if now and now == before and self._is_connected():
-                return
-            before = now
+        """Until frames have come and nothing new for two of its notes."""
+        before: list[int | None] = [None]
+
+        def is_calm() -> bool:
             time.sleep(2 * NOTE_S)
-        raise RuntimeError(f"the collector hears nothing; see {self.log}")
+            before.append(self.frames())
+            return bool(before[-1]) and before[-1] == before[-2]
+
+        self._wait(is_calm)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the collector hears nothing; see {self.log}")
+            time.sleep(0.1)
 
     def _is_connected(self) -> bool:
         lines = [line for one in status_of(self.data)["sources"].values() for line in one["connections"]]
-        return all(line["state"] == "connected" for line in lines)
+        return bool(lines) and all(line["state"] == "connected" for line in lines)
 
 
 class Runner:
