@@ -1,4 +1,4 @@
-"""Which pairs are tested, and of which rows are kept."""
+"""Which pairs are tested and how, and of which rows are kept."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from pipelines.analytics.examine import Scan
+from flows.context import Context
+from pipelines.analytics.examine import Scan, ScanParams
 from pipelines.analytics.panels import Pair, all_pairs, same_source_pairs
 from pipelines.analytics.windows import Integers
-from pipelines.market import Series
+from pipelines.market import Interval, Series
 from warehouse.errors import TapewatchError
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,15 @@ MOST_TESTED = 500_000
 """Pairs tested in one run: each two of a thousand series."""
 MOST_KEPT = 2_000
 """Pairs with rows and pages, besides those found; a list in the configuration is never cut."""
+
+
+def scan_params(context: Context) -> ScanParams:
+    """The scan as the settings want it; `refit` is a time there, bars here."""
+    given = context.settings.pairs
+    return ScanParams(
+        given.interval, given.lookback, given.window, given.lags, given.fdr,
+        refit=max(int(given.refit / Interval.parse(given.interval).delta), 1), dependent=given.correction == "by",
+    )  # fmt: skip
 
 
 def universe(wanted: str | Sequence[Pair], frame: pl.DataFrame) -> list[Pair]:

@@ -19,13 +19,13 @@ from flows.alerting import CATCH_UP
 from flows.context import Context, assemble, writing
 from flows.correlating import moved, new_correlations, newest_closes, told
 from flows.pair_rows import Found, due, named, new_points, stage_rows, write_rows
-from flows.pair_universe import kept, slug, universe
+from flows.pair_universe import kept, scan_params, slug, universe
 from flows.runs import market_now, recorded
-from pipelines.analytics.examine import ScanParams, examine
+from pipelines.analytics.examine import examine
 from pipelines.analytics.fits import SCHEMA, fit
 from pipelines.analytics.panels import pair_name, wide
 from pipelines.analytics.stats import symbol_stats
-from pipelines.market import Interval, utc
+from pipelines.market import utc
 from warehouse.clocks import market_clocks, newest_loaded
 from warehouse.connect import transaction, writer
 
@@ -106,15 +106,6 @@ def store(
         found.stats.height, counts.get("cointegrated", 0), counts.get("untested", 0),
         found.correlations.height, len(spoken.events), len(spoken.messages),
         utc(newest) if isinstance(newest := found.stats["fitted_at"].max(), datetime) else None,
-    )  # fmt: skip
-
-
-def scan_params(context: Context) -> ScanParams:
-    """The scan as the settings want it; `refit` is a time there, bars here."""
-    given = context.settings.pairs
-    return ScanParams(
-        given.interval, given.lookback, given.window, given.lags, given.fdr,
-        refit=max(int(given.refit / Interval.parse(given.interval).delta), 1), dependent=given.correction == "by",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from flows.cli.alerts import known_id
 from flows.cli.call import Injected
 from flows.cli.explain_alert import explain_alert
 from flows.cli.explain_anomaly import explain_anomaly
+from flows.cli.explain_pair import explain_pair, newest_fit
 from flows.cli.explanation import Explanation
 from flows.cli.lake import Connection, close_to, context_of, rows
 from flows.cli.tables import print_json, spelt, table
@@ -18,7 +19,7 @@ from warehouse.stage import literal
 
 
 def explain(id: str, /, *, call: Injected) -> None:
-    """Recompute an alert or anomaly from stored rows: window, baseline, formula with numbers, run, SQL.
+    """Recompute an alert, an anomaly or a pair's verdict from stored rows: window, baseline, formula with numbers, run, SQL.
 
     Each number that was stored stands beside the one computed now; they differ where rows came or changed since.
 
@@ -27,13 +28,17 @@ def explain(id: str, /, *, call: Injected) -> None:
     Parameters
     ----------
     id
-        Id of a row of alerts or anomalies, or its beginning.
+        Id of a row of alerts or anomalies, or its beginning; or a pair as pair_stats names it: A~B.
     """
     context = context_of(call)
     with reading(context) as con:
-        view, whole = _found(con, id)
-        row = rows(con, f"SELECT * FROM {view} WHERE id = {literal(whole)}")[0]
-        told = explain_anomaly(con, context, row) if view == "anomalies" else explain_alert(con, row)
+        if "~" in id:
+            view, row = "pair_stats", newest_fit(con, id)
+            told = explain_pair(con, context, row)
+        else:
+            view, whole = _found(con, id)
+            row = rows(con, f"SELECT * FROM {view} WHERE id = {literal(whole)}")[0]
+            told = explain_anomaly(con, context, row) if view == "anomalies" else explain_alert(con, row)
     if call.json:
         print_json({"view": view, **_plain(row), "explanation": told.as_json()})
     else:
@@ -67,7 +72,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell(view: str, row: dict[str, Any], told: Explanation) -> None:
-    print(f"{row['id']} ({view}): {told.headline}")
+    print(f"{row.get('id') or row['pair']} ({view}): {told.headline}")
     for name, value in told.facts.items():
         print(f"  {name:<12} {spelt(value)}")
     if told.sample:

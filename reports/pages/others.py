@@ -24,9 +24,15 @@ FORMULAS: tuple[tuple[str, str, str], ...] = (
     ("VWAP", "Σ price × volume / Σ volume", "Per bar in the tables; since the day began (UTC) as the chart's dashed line."),
     ("Mover's sigma", "σ = ln(1 + return of 1 h) / (√4 × std of the quarter-hour log returns of the day before that hour)",
      "Says how unusual the hour is for this symbol, so that a quiet one can lead the list."),
-    ("Correlation", "Pearson of log returns on common bars; 95 % interval by Fisher's z", "Levels are never correlated: two independent walks often look alike."),
-    ("Cointegration", "Engle-Granger on log prices in both orders; p = max(p_yx, p_xy); q = Benjamini-Hochberg over all pairs of the scan",
-     "Fewer than 100 common bars: no verdict, with the reason."),
+    ("Correlation", "Pearson of log returns on common bars; 95 % interval by Fisher's z",
+     "Levels are never correlated: two independent walks often look alike. At 1m trades that do not fall together pull it towards zero (Epps): compare 5m and 1h."),
+    ("Hedge ratio", "β by least squares; Theil-Sen: the median of the slopes between all bars, with Sen's interval; Kalman: a line that may wander",
+     "Theil-Sen equals scipy's to the bit; over 600 bars and without the extra “fast” 200,000 slopes stand for all. Its interval is too narrow where the spread has memory."),
+    ("Cointegration", "Engle-Granger on log prices in both orders; p = max(p_yx, p_xy); q = Benjamini-Hochberg over all pairs of the scan, closed markets too",
+     "Fewer than 100 common bars: no verdict, with the reason. Two legs that both keep a level of their own (p < 0.001) are no pair. "
+     "Measured on 600 bars: 60 universes of 20 independent walks gave 1 false pair in 11,400; of 5 planted pairs with a half-life of 6.6 bars among 20 walks 4.87 were found, 3 % of the finds were false. Slower pairs need longer windows."),
+    ("Break, hold-out", "halves tested alone; the last third judged by the line of the bars before it",
+     "A break is flagged where a half is not cointegrated at 20 % but the whole is, or both halves are and the whole is not; the hold-out confirms at p ≤ 0.10."),
     ("Half-life", "−ln 2 / ln φ of an AR(1) on the spread", "Only where the pair is cointegrated and 0 < φ < 1."),
     ("Spread z", "z = (spread − mean) / std over a trailing window; β fitted on data before the bar", "No look-ahead: the spread of a bar never sees that bar's fit."),
 )  # fmt: skip

@@ -17,12 +17,16 @@ from reports.snapshot import Row, Snapshot
 def index_page(snap: Snapshot) -> Page:
     rows = [pair_row(fit) for fit in snap.newest_fits]
     tested = [row for row in rows if row["p_max"] is not None]
+    scanned = max((row["tested"] or 0 for row in tested), default=0) or len(tested)
+    held = [row["q_bh"] for row in tested if row["is_cointegrated"]]
     model = {
         "rows": rows[: snap.options.max_pairs],
         "total": len(rows),
         "tested": len(tested),
-        "cointegrated": sum(bool(row["is_cointegrated"]) for row in rows),
-        "by_chance": 0.05 * len(tested),
+        "scanned": scanned,
+        "cointegrated": len(held),
+        "perhaps_false": max(held, default=0.0) * len(held),
+        "by_chance": 0.05 * scanned,
         "raw": sum(row["eg_p"] is not None and row["eg_p"] < 0.05 for row in rows),
         "limits": snap.options.limits,
     }
@@ -103,13 +107,15 @@ def statistics_of(fit: Row) -> list[tuple[str, list[tuple[str, str, Any, int]]]]
         ("Cointegration", [
             ("Engle-Granger, y on x", "eg_stat", fit["eg_stat"], 3), ("  p", "eg_p", fit["eg_p"], -1),
             ("Engle-Granger, x on y", "eg_stat_swapped", fit["eg_stat_swapped"], 3), ("  p", "eg_p_swapped", fit["eg_p_swapped"], -1),
-            ("larger p decides", "p_max", fit["p_max"], -1), ("q over all pairs (BH)", "q_bh", fit["q_bh"], -1),
+            ("larger p decides", "p_max", fit["p_max"], -1), ("q over all pairs tested", "q_bh", fit["q_bh"], -1), ("  pairs tested together", "tested", fit["tested"], 0),
+            ("Lagged differences, y on x", "lags", fit["lags"], 0), ("  x on y", "lags_swapped", fit["lags_swapped"], 0),
+            ("Unit root of y alone, p", "adf_p_y", fit["adf_p_y"], -1), ("  of x alone", "adf_p_x", fit["adf_p_x"], -1),
             ("Johansen trace, r = 0 (5 %: 15.49)", "johansen_trace_0", fit["johansen_trace_0"], 2),
             ("Johansen trace, r ≤ 1 (5 %: 3.84)", "johansen_trace_1", fit["johansen_trace_1"], 2),
         ]),
         ("Reversion", [
             ("Half-life, bars", "half_life_bars", fit["half_life_bars"], 1), ("  95 % from", "half_life_lo", fit["half_life_lo"], 1),
-            ("  to", "half_life_hi", fit["half_life_hi"], 1), ("Correlation of log returns", "corr", fit["corr"], 3),
+            ("  to", "half_life_hi", fit["half_life_hi"], 1), ("Last third by the earlier line, p", "holdout_p", fit["holdout_p"], -1), ("Correlation of log returns", "corr", fit["corr"], 3),
             ("z-score at the fit", "zscore", fit["zscore"], 2), ("Common bars", "n", fit["n"], 0),
         ]),
     ]  # fmt: skip

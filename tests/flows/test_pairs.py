@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flows.cli.explain_pair import explain_pair, newest_fit
 from flows.pair_universe import MOST_KEPT, kept, universe
 from flows.pairs import run_pairs
 from pipelines.analytics.examine import ScanParams, examine
@@ -232,3 +233,19 @@ def test_the_scan_reads_each_series_own_newest_bars(lake):
     frame = pl.DataFrame(lake.con.sql("SELECT source, symbol, ts, close FROM bars"))
     (common,) = panels(wide(frame), [("binance:BTCUSDT", "binance:THIN")], BARS)
     assert lake.rows("SELECT n, state FROM pair_stats") == [(len(common.ts), "untested")]
+
+
+@pytest.mark.capability("M5")
+def test_a_verdict_is_explained_by_the_stored_rows(lake):
+    load(lake, walks())
+    run(lake)
+    row = newest_fit(lake.con, "binance-BTCUSDT~binance-ETHUSDT")
+    told = explain_pair(lake.con, lake.context, row)
+    assert "cointegrated: p" in told.headline
+    assert "3 pairs tested" in told.headline
+    numbers = {check.number: check for check in told.checks}
+    assert {"eg_stat", "p_max", "beta_theil_sen", "half_life_bars", "zscore", "holdout_p"} <= set(numbers)
+    for check in told.checks:
+        assert check.recomputed == pytest.approx(check.stored, rel=1e-12), check.number
+    with pytest.raises(TapewatchError, match="did you mean binance-BTCUSDT~binance-ETHUSDT"):
+        newest_fit(lake.con, "binance-BTCUSDT~binance-ETHUSD")
