@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-12
 """Relative: the same sum in another order differs in its last bits."""
 
 
