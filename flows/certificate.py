@@ -14,7 +14,6 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
-from flows.cli.explain_anomaly import calendar_of, volume_sample_sql
 from flows.context import Context, assemble, writing
 from flows.pairs import scan_params
 from flows.quality import write
@@ -27,7 +26,7 @@ from pipelines.calendars import reach as time_of
 from pipelines.market import CONTINUOUS, Interval, naive, utc
 from pipelines.quality.tables import Check, quality_frame
 from warehouse.build import calendars
-from warehouse.stage import frame, literal, literals
+from warehouse.stage import frame, literal, literals, stage
 
 SUITE = "certificate"
 SAMPLES = 24
@@ -35,6 +34,25 @@ SAMPLES = 24
 PAIRS = 6
 LOOK_BACK = timedelta(days=7)
 _KEY = ["source", "symbol", "interval", "ts"]
+_SAMPLES = """
+WITH placed AS (
+    SELECT b.source, b.symbol, b.ts, b.volume,
+           CASE WHEN b.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', b.ts) END AS anchor
+    FROM (
+        SELECT bars.*, series.calendar FROM ({bars}) AS bars JOIN core.series AS series USING (source, symbol)
+        WHERE bars.is_complete
+    ) AS b
+    ASOF LEFT JOIN calc.sessions AS s ON b.calendar = s.calendar AND b.ts >= s.open_ts
+),
+bucketed AS (SELECT *, anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM placed),
+before AS (
+    SELECT j.source, j.symbol, j.ts, b.volume
+    FROM bucketed AS j JOIN certified USING (source, symbol, ts)
+    JOIN bucketed AS b ON b.source = j.source AND b.symbol = j.symbol AND b.bucket = j.bucket AND b.session < j.session
+    QUALIFY row_number() OVER (PARTITION BY j.source, j.symbol, j.ts ORDER BY b.session DESC) <= {sessions}
+)
+SELECT source, symbol, ts, list(volume) AS volumes FROM before GROUP BY ALL
+"""
 
 
 def run_certificate(
@@ -55,7 +73,10 @@ def run_certificate(
         for interval in _intervals(con):
             stored = sampled(con, interval, clock, samples)
             if stored.height:
-                found += [_indicators(context, con, interval, stored), _volumes(context, con, stored)]
+                found += [
+                    _indicators(context, con, interval, stored),
+                    _volumes(context, con, interval, stored),
+                ]
         found.append(_pairs(context, con, clock))
         told = verdicts(pl.concat(found))
         write(
@@ -131,17 +152,24 @@ def _indicators(
     return _unchanged(con, stored, of_indicators(history, stored, context.plan.params, year))
 
 
-def _volumes(context: Context, con: duckdb.DuckDBPyConnection, stored: pl.DataFrame) -> pl.DataFrame:
+def _volumes(
+    context: Context, con: duckdb.DuckDBPyConnection, interval: str, stored: pl.DataFrame
+) -> pl.DataFrame:
     """The volume's columns from the same minute of the sessions before; partial windows are judged by none."""
     whole = stored.filter("is_complete")
-    samples = []
-    for row in whole.iter_rows(named=True):
-        asked = row | {"kind": "volume"}
-        sql = volume_sample_sql(asked, calendar_of(con, asked), context.plan.sessions)
-        samples.append(
-            [volume for (volume,) in con.execute(f"SELECT volume FROM ({sql.rstrip(';')})").fetchall()]
-        )
-    return _unchanged(con, whole, of_volumes(whole, samples, context.plan.min_sessions))
+    if whole.is_empty():
+        return pl.DataFrame(schema=FINDING)
+    first, last = whole["ts"].min(), whole["ts"].max()
+    assert isinstance(first, datetime)
+    # As many days as hold so many sessions, weekends and a holiday week included.
+    since = first - timedelta(days=round(context.plan.sessions * 1.6) + 6)
+    series = ", ".join(literals(row) for row in whole.select("source", "symbol").unique().iter_rows())
+    only = f"ts >= {literal(since)} AND ts <= {literal(last)} AND (source, symbol) IN ({series})"
+    stage(con, "certified", whole.select("source", "symbol", "ts"))
+    samples = frame(con, _SAMPLES.format(bars=_bars(interval, only), sessions=context.plan.sessions))
+    known = whole.join(samples, on=["source", "symbol", "ts"], how="left", maintain_order="left")
+    volumes = [sample.to_list() if sample is not None else [] for sample in known["volumes"]]
+    return _unchanged(con, whole, of_volumes(whole, volumes, context.plan.min_sessions))
 
 
 def _unchanged(con: duckdb.DuckDBPyConnection, stored: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:

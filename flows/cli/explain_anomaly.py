@@ -80,8 +80,8 @@ FROM (
 
 
 def _volume(con: Connection, context: Context, row: Row, told: Explanation) -> None:
-    calendar = calendar_of(con, row)
-    told.sql = volume_sample_sql(row, calendar, context.plan.sessions)
+    calendar = _calendar(con, row)
+    told.sql = _volume_sql(row, calendar, context.plan.sessions)
     found = rows(con, told.sql)
     told.sample_name = f"The same minute of up to {context.plan.sessions} sessions before"
     told.sample = [{name: one[name] for name in ("session", "ts", "volume")} for one in found]
@@ -119,7 +119,7 @@ def _robust_z(volume: float, logs: list[float], enough: int, told: Explanation) 
     return (math.log(volume) - middle) / (1.2533 * mean_ad) if mean_ad > 0 else None
 
 
-def volume_sample_sql(row: Row, calendar: str, sessions: int) -> str:
+def _volume_sql(row: Row, calendar: str, sessions: int) -> str:
     """The sample by the public views: the same bucket of earlier sessions, the newest first."""
     since = row["ts"] - timedelta(days=round(sessions * 1.6) + 6)
     return f"""
@@ -228,7 +228,7 @@ def _bars_of(row: Row) -> str:
     )
 
 
-def calendar_of(con: Connection, row: Row) -> str:
+def _calendar(con: Connection, row: Row) -> str:
     found = rows(con, f"SELECT calendar FROM series WHERE {_key(row)}")
     return str(found[0]["calendar"]) if found else CONTINUOUS
 
