@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import polars as pl
 
 from reports.pages.shell import Page
 from reports.snapshot import Snapshot
@@ -78,5 +81,19 @@ def methods_page(snap: Snapshot) -> Page:
         "settings": options.settings,
         "intervals": options.intervals,
         "warehouse": options.warehouse,
+        "certificate": _certificate(snap),
     }
     return Page("methods.html", "methods.html", "Methods", model, live=False)
+
+
+def _certificate(snap: Snapshot) -> dict[str, Any] | None:
+    """The newest look-ahead certificate; None before the first night."""
+    rows = snap.quality.filter(suite="certificate")
+    newest = rows.filter(pl.col("checked_at") == pl.col("checked_at").max()).sort("passed", "check_name")
+    if newest.is_empty():
+        return None
+    return {
+        "at": newest["checked_at"][0],
+        "is_clean": bool(newest["passed"].all()),
+        "rows": newest.select("check_name", "observed", "passed").to_dicts(),
+    }
