@@ -21,7 +21,7 @@ from pipelines.alerts.rules import Rule, Severity, built_in, in_force, rule_from
 from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert, open_labels, step
 from pipelines.derived import Derived
-from pipelines.market import utc
+from pipelines.market import Series, utc
 from pipelines.settings import provenance
 from reports.options import Limits, RuleInForce, SiteOptions
 from warehouse import outbox
@@ -143,6 +143,7 @@ def site_options(
         ),
         rules=[_in_force(rule, silences) for rule in in_force(rules_of(context, asked), now)],
         silences=silences,
+        watched={Series(source.name, symbol) for source in settings.sources for symbol in source.symbols},
         settings=[
             ("", row.key, row.value, row.origin.rpartition("/")[2])
             for row in provenance(settings)

@@ -134,6 +134,9 @@ def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: boo
     """The pages, those that move each minute first."""
     _put(shelf, snap, [overview.page(snap), runs.page(snap), alerts.index_page(snap), pairs.index_page(snap)])
     _alert_pages(shelf, snap, everything=everything)
+    if slow or "grave" not in shelf.state:
+        older = read.grave_anomalies(con, snap.at - timedelta(days=1))
+        shelf.state["grave"] = anomalies.gravest(older, snap.at)
     _anomaly_pages(con, shelf, snap, everything=everything)
     if everything or slow or snap.is_small:
         series_files.write_pages(shelf, snap)
@@ -175,7 +178,7 @@ def _alert_pages(shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
 def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
     """The list, the pages of the days still open, any day that has none yet or to which history has added."""
     days = _days(con, shelf, snap, everything=everything or bool(snap.options.touched))
-    _put(shelf, snap, [anomalies.index_page(snap, days)])
+    _put(shelf, snap, [anomalies.index_page(snap, days, shelf.state["grave"])])
     for day, count in ((row["day"], row["anomalies"]) for row in days):
         path = day_path(day)
         written = shelf.state.setdefault("day_pages", {}).get(path)

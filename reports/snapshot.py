@@ -164,7 +164,7 @@ class Snapshot:
     def feeds(self) -> list[Feed]:
         """Each polled source's newest minute and whether its exchange is open, from the sessions of its calendar.
 
-        A source that was only imported is not a feed: it cannot be late.
+        A series that was only imported, or is watched no more, is not a feed: it cannot be late.
         """
         newest = {
             Series(s, y): ts
@@ -173,7 +173,12 @@ class Snapshot:
         feeds = []
         polled = set(self.states["source"]) if self.states.height else {key.source for key in self.keys}
         for source in dict.fromkeys(key.source for key in self.keys if key.source in polled):
-            keys = [key for key in self.keys if key.source == source and key in newest]
+            watched = self.options.watched
+            keys = [
+                key
+                for key in self.keys
+                if key.source == source and key in newest and (watched is None or key in watched)
+            ]
             if not keys:
                 continue
             calendar = self.calendars[keys[0]]

@@ -91,6 +91,11 @@ def stamp(at: datetime | None) -> str:
     return NONE if at is None else f"{at.day} {at:%b %H:%M}"
 
 
+def day_time(at: datetime | None) -> str:
+    """`2026-11-21 09:41`."""
+    return NONE if at is None else f"{at:%Y-%m-%d %H:%M}"
+
+
 def full_time(at: datetime | None) -> str:
     """`2026-11-21 09:41:07 UTC`."""
     return NONE if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
@@ -143,6 +148,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "probability": probability,
     "clock": clock,
     "stamp": stamp,
+    "day_time": day_time,
     "full_time": full_time,
     "iso": iso,
     "duration": duration,

@@ -215,6 +215,14 @@ def anomalies(con: Connection, since: datetime, until: datetime | None = None) -
     return frame(con, f"SELECT * FROM anomalies WHERE ts >= $since {before} ORDER BY ts DESC, id", values)
 
 
+def grave_anomalies(con: Connection, before: datetime, keep: int = 5000) -> pl.DataFrame:
+    """The newest critical and high anomalies judged before a time."""
+    sql = """
+        SELECT * FROM anomalies WHERE severity IN ('critical', 'high') AND ts < $before ORDER BY ts DESC, id LIMIT $keep
+        """
+    return frame(con, sql, {"before": before, "keep": keep})
+
+
 def anomaly_days(con: Connection) -> pl.DataFrame:
     """day, anomalies, critical, high of every day that has any, newest first."""
     return frame(

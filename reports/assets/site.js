@@ -49,7 +49,7 @@
     const banner = document.getElementById("stale");
     let state = "fresh";
     let text;
-    if (!states.length) { state = "none"; text = "no data yet"; }
+    if (!states.length) { state = "none"; text = pulse.counts.series ? "history only" : "no data yet"; }
     else if (!open.length) { state = "closed"; text = "markets closed, data to " + hhmm(Math.max(...states.map((s) => s.to))) + " UTC"; }
     else {
       state = open[0].age > STALE_S ? "stale" : "fresh";

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.alerts.episodes import episodes
 from pipelines.market import Series
 from reports.pages.abnormal import subject_path
 from reports.pages.shell import Page, day_path
@@ -14,19 +15,39 @@ from reports.pages.spells import spells
 from reports.pages.symbols import anomaly_row
 from reports.pages.timeline import timeline
 from reports.snapshot import Snapshot
+from reports.text import kind_name
 
 MOST_ROWS = 2000
+MOST_GRAVE = 15
 
 
-def index_page(snap: Snapshot, days: list[dict[str, Any]]) -> Page:
+def gravest(anomalies: pl.DataFrame, until: datetime) -> list[dict[str, Any]]:
+    """The worst critical and high spells before today as JSON-ready rows: what history held."""
+    found = episodes(anomalies, until, worst_first=True).head(MOST_GRAVE)
+    return [
+        row
+        | {
+            "what": f"{kind_name(row['kind'])} {row['interval'] or ''}".strip(),
+            "href": f"{day_path(row['worst_ts'].date())}#{row['worst_id']}",
+        }
+        | {name: row[name].isoformat() for name in ("since", "last", "worst_ts")}
+        for row in found.iter_rows(named=True)
+    ]
+
+
+def index_page(snap: Snapshot, days: list[dict[str, Any]], grave: list[dict[str, Any]]) -> Page:
     start = snap.at - timedelta(days=1)
     recent = snap.anomalies.filter(pl.col("ts") >= start)
     quarter = start.replace(minute=start.minute // 15 * 15, second=0, microsecond=0) + timedelta(minutes=15)
     model = {
         "rows": [_spell(snap, row) for row in spells(recent, snap.options.widths)[:200]],
         "total": recent.height,
-        "timeline": timeline(snap.anomalies, snap.alerts, quarter, most=24),
+        "timeline": timeline(snap.anomalies, snap.alerts, quarter, most=24, quiet=snap.bars),
         "by_kind": _by_kind(recent),
+        "grave": [
+            _spell(snap, row) | {name: datetime.fromisoformat(row[name]) for name in ("since", "worst_ts")}
+            for row in grave
+        ],
         "days": [day | {"path": day_path(day["day"])} for day in days],
     }
     return Page(

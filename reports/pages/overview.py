@@ -34,6 +34,7 @@ def page(snap: Snapshot) -> Page:
         "at": snap.at,
         "movers": movers(snap)[:10],
         "symbols": snap.series.height,
+        "only_history": snap.series.height > 0 and not snap.bars,
         "pairs": [pair_row(fit) for fit in snap.newest_fits[:10]],
         "pair_count": snap.fits.filter(pl.col("age") == 1).height if snap.fits.height else 0,
         "timeline": timeline(snap.anomalies, snap.alerts, _quarter(start), quiet=snap.bars),
@@ -75,6 +76,11 @@ def cards(snap: Snapshot, found: list[dict[str, Any]], checks: list[dict[str, An
     day = snap.at - timedelta(days=1)
     sent = snap.deliveries.filter((pl.col("state") == "sent") & (pl.col("sent_at") >= day)).height
     dead = snap.deliveries.filter(pl.col("state") == "dead").height
+    failing = snap.deliveries.filter(
+        pl.col("state").is_in(["queued", "sending"]), pl.col("attempts") > 1
+    ).height
+    undelivered = [f"{dead} dead letter{'s' if dead != 1 else ''}"] if dead else []
+    undelivered += [f"{failing} failing"] if failing else []
     worst = "critical" if by["critical"] else "high" if by["high"] else "medium" if found else "ok"
     return [
         _card("Abnormal now", str(len(found)), " · ".join(f"{n} {name}" for name, n in by.items() if n) or "nothing stands out",
@@ -87,8 +93,8 @@ def cards(snap: Snapshot, found: list[dict[str, Any]], checks: list[dict[str, An
               "critical" if stale else "ok" if slow else "", "runs/index.html"),
         _card("Runs, 24 h", str(done["completed"]), done["word"], "high" if done["failed"] else "ok" if done["total"] else "",
               "runs/index.html", of=f"/ {done['total']}"),
-        _card("Messages, 24 h", str(sent), f"{dead} dead letter{'s' if dead != 1 else ''}" if dead else "none undelivered",
-              "high" if dead else "", "alerts/index.html"),
+        _card("Messages, 24 h", str(sent), ", ".join(undelivered) or "none undelivered",
+              "high" if undelivered else "", "alerts/index.html"),
     ]  # fmt: skip
 
 

@@ -8,8 +8,11 @@ import polars as pl
 import pytest
 
 from pipelines.alerts.silences import Silence
+from pipelines.market import Series
+from reports import render
 from reports.options import RuleInForce
 from reports.pages import abnormal
+from reports.pages.anomalies import gravest, index_page
 from reports.pages.shell import NAVIGATION
 from reports.pages.spells import spells
 from reports.site import publish
@@ -223,6 +226,34 @@ def test_the_peak_of_a_spell_is_the_bar_with_the_largest_figure_shown():
     (spell,) = spells(named, {"1m": timedelta(minutes=1)})
     assert (spell["id"], spell["bars"], spell["from"].minute) == ("a", 2, 0)
     assert spells(named.clear(), {}) == []
+
+
+def test_what_history_held_is_on_the_anomalies_page_worst_first(lake, tmp_path):
+    peg = market.NOW - timedelta(days=1000)
+    rows = pl.DataFrame(
+        [("deep", 0.874, 0.998, 0.876, 0), ("less", 0.93, 0.998, 0.93, 90)], ["id", "value", "baseline", "ratio", "at"], orient="row"
+    ).with_columns(
+        source=pl.lit("kraken"), symbol=pl.lit("USDCUSD"), interval=pl.lit("1h"), kind=pl.lit("price_spike"),
+        severity=pl.lit("critical"), zscore=pl.lit(-9.0), reason=pl.lit(""),
+        ts=pl.lit(peg.replace(tzinfo=None)) + pl.duration(days=pl.col("at")),
+    )  # fmt: skip
+    found = gravest(rows, market.NOW)
+    assert [row["worst_id"] for row in found] == ["deep", "less"]
+    snap = take(lake[0], options())
+    model = index_page(snap, [], found).model
+    assert [(row["name"], row["what"]) for row in model["grave"]] == [("USDCUSD", "Price move 1h")] * 2
+    text = render.html(index_page(snap, [], found), snap).decode()
+    assert f"{peg:%Y-%m-%d %H:%M}" in text
+    assert "−12.4 %" in text
+
+
+def test_a_series_that_is_watched_no_more_cannot_be_late(lake):
+    late = options(later=timedelta(hours=1))
+    assert {feed.worst for feed in take(lake[0], late).feeds if feed.source == "binance"} == {"BTCUSDT"}
+    some = options(later=timedelta(hours=1), watched={Series("binance", "ETHUSDT")})
+    assert [(feed.source, feed.worst, feed.series) for feed in take(lake[0], some).feeds] == [
+        ("binance", "ETHUSDT", 1)
+    ]
 
 
 def test_the_alerts_page_shows_every_rule_with_its_origin_end_and_silence(lake, tmp_path):
