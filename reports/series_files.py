@@ -188,22 +188,28 @@ def write_quiet(
     for key in chosen[:MOST_QUIET]:
         rows = read.series_history(con, key.source, key.symbol, WINDOW_BARS)
         found = {str(name): part for (name,), part in rows.group_by("interval", maintain_order=True)}
+        if not found:
+            continue
+        snap.digits[key] = charts.digits_of(found[min(found, key=_width)]["close"].to_numpy())
+        snap.flagged[key] = read.series_anomalies(con, key.source, key.symbol)
         for name, part in found.items():
             is_minute = name == "1m"
             path = f"data/symbols/{key.slug}.js" if is_minute else f"data/symbols/{key.slug}/{name}.js"
-            payload = charts.payload_of(
-                part, Interval.parse(name).seconds, charts.digits_of(part["close"].to_numpy())
-            )
+            payload = charts.payload_of(part, _width(name), snap.digits[key])
             shelf.put(path, charts.script(key.slug, "tail" if is_minute else name, payload))
             shelf.put(*api.ohlc(key, name, part))
             for file, body in api.ohlc_tables(key, name, part):
                 shelf.put(file, body)
-        order = sorted(found, key=lambda name: Interval.parse(name).seconds)
+        order = sorted(found, key=_width)
         snap.panes[key] = [
             part.row(-1, named=True) | {"rows": part.height} for part in (found[n] for n in order)
         ]
         page = symbols.symbol_page(snap, key, None, [], order)
         shelf.put(page.path, render.html(page, snap))
+
+
+def _width(interval: str) -> int:
+    return Interval.parse(interval).seconds
 
 
 def pair_tails(con: read.Connection, snap: Snapshot, fits: list[Row]) -> dict[tuple[str, str], pl.DataFrame]:

@@ -215,6 +215,14 @@ def anomalies(con: Connection, since: datetime, until: datetime | None = None) -
     return frame(con, f"SELECT * FROM anomalies WHERE ts >= $since {before} ORDER BY ts DESC, id", values)
 
 
+def series_anomalies(con: Connection, source: str, symbol: str, keep: int = 500) -> pl.DataFrame:
+    """The newest anomalies of one series, whatever their age, newest first."""
+    sql = (
+        "SELECT * FROM anomalies WHERE source = $source AND symbol = $symbol ORDER BY ts DESC, id LIMIT $keep"
+    )
+    return frame(con, sql, {"source": source, "symbol": symbol, "keep": keep})
+
+
 def grave_anomalies(con: Connection, before: datetime, keep: int = 5000) -> pl.DataFrame:
     """The newest critical and high anomalies judged before a time."""
     sql = """

@@ -205,9 +205,14 @@ def _price_reason(row: Row) -> str:
     )
 
 
+def _times(row: Row) -> str:
+    ratio = row["value"] / row["baseline"]
+    return f"{ratio:.3g}" if ratio < 1000 else f"{ratio:.0f}"
+
+
 def _volume_reason(row: Row) -> str:
     return (
-        f"volume {number(row['value'])} is {row['value'] / row['baseline']:.3g} times the usual "
+        f"volume {number(row['value'])} is {_times(row)} times the usual "
         f"{number(row['baseline'])} of this minute of the session "
         f"(median of {row['sessions']} sessions before)"
     )
@@ -221,6 +226,6 @@ def _rsi_reason(row: Row) -> str:
 def _volatility_reason(row: Row) -> str:
     return (
         f"volatility {100 * row['value']:.3g} % a bar over 20 returns is "
-        f"{row['value'] / row['baseline']:.3g} times its median over the bars before "
+        f"{_times(row)} times its median over the bars before "
         f"({100 * row['baseline']:.3g} %)"
     )

@@ -47,11 +47,12 @@ def symbol_page(
         "key": key,
         "mover": mover,
         "digits": digits,
+        "is_quiet": key not in snap.bars,
         "now": standing(snap, key, panes),
         "panes": panes,
         "stats": snap.figures.get(key, []),
         "alerts": [{"severity": a["severity"], "rule": a["rule"], "since": a["fired_at"] or a["started_at"], "href": alert_path(a["id"])} for a in fired],
-        "anomalies": [] if flagged is None else spells(flagged, snap.options.widths)[:40],
+        "anomalies": [] if flagged is None else _listed(snap, key, flagged)[:40],
         "anomaly_count": 0 if flagged is None else flagged.height,
         "pairs": [pair_row(fit) for fit in snap.newest_fits if key in ((fit["source_y"], fit["symbol_y"]), (fit["source_x"], fit["symbol_x"]))][:6],
         "chart": chart_facts(key, digits, snap.options.limits, days, intervals),
@@ -68,6 +69,13 @@ def symbol_page(
         data=data_files(key, intervals[0] if intervals else "1m", is_measured=key in snap.bars),
         scripts=("assets/lightweight-charts.js", "assets/charts.js"),
     )
+
+
+def _listed(snap: Snapshot, key: Series, flagged: pl.DataFrame) -> list[dict[str, Any]]:
+    """Spells, the newest first; those of a history the gravest first: its end is of no more interest than its middle."""
+    found = spells(flagged, snap.options.widths)
+    order = ("critical", "high", "medium", "info")
+    return found if key in snap.bars else sorted(found, key=lambda spell: order.index(spell["severity"]))
 
 
 def data_files(key: Series, interval: str, *, is_measured: bool) -> tuple[tuple[str, str], ...]:
