@@ -8,6 +8,7 @@ from flows.cli.call import Injected
 from flows.cli.config_check import deeper_problems, missing_secrets, summary
 from flows.cli.doctor_lake import lake_findings
 from flows.cli.doctor_machine import machine_findings
+from flows.cli.doctor_streams import stream_findings
 from flows.cli.finding import Finding, fail, ok, warn
 from flows.cli.lake import context_of
 from flows.cli.status import platform
@@ -31,6 +32,7 @@ def doctor(*, call: Injected) -> int:
     findings = [
         *config_findings(context.settings),
         *machine_findings(context, running),
+        *stream_findings(context, running),
         *lake_findings(context, running),
     ]
     return _tell(call, findings)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from flows import collect, walk
+from flows.cli.doctor_streams import stream_findings
 from flows.collect import Collector
 from flows.collection import status_of, streams_folder, wish, wish_of
 from flows.streaming import load_streamed
@@ -107,7 +108,11 @@ def test_stopped_nothing_comes_and_started_again_nothing_is_missing(lake: Lake, 
         await connected(collector)
         replica.clock.advance(125)
         await until(lambda: frames(collector) > 50)
+        await until(lambda: [one.state for one in stream_findings(lake.context, {"running": True})] == ["ok"])
         wish(data, False, "a test", "venue maintenance")
+        (told,) = stream_findings(lake.context, {"running": True})
+        assert (told.state, told.check) == ("warn", "collector")
+        assert "venue maintenance" in told.detail
         await until(lambda: state_of(lake) == "stopped" and not collector.intakes)
         minute(lake, replica)
         stored = lake.one("SELECT count(*) FROM trades")
