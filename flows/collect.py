@@ -10,15 +10,16 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from flows import logs
 from flows.collection import state_path, streams_folder, wish_of, write
 from flows.context import Context, assemble
-from pipelines.segments import is_owned, owned, seal_leftovers
+from pipelines.segments import SegmentError, owned, seal_leftovers
 from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line, lines
 from pipelines.sources.streams import Stream
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 NOTE_S = 1.0
 TURN_S = 5.0
+LOOKS = 5
 STOP_S = 1.5
 """How long connections have to say goodbye; what they were saying is landed anyway."""
 
@@ -66,11 +68,9 @@ class Collector:
 
     async def run(self) -> None:
         """Until `leave`; where another collector is at work a patient one waits, else SegmentError is raised."""
-        while self.patient and is_owned(self.folder) and not self.leaving.is_set():
-            log.warning("another collector writes to %s; waiting for its end", self.folder)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.leaving.wait(), TURN_S)
-        with owned(self.folder):
+        with ExitStack() as held:
+            if not await self._own(held):
+                return
             sealed = seal_leftovers(self.folder, self.context.settings.collector.codec == "zstd")
             if sealed:
                 log.info("%d segments of an earlier collector sealed", len(sealed))
@@ -80,6 +80,23 @@ class Collector:
                 else:
                     await self._pass(NOTE_S)
             self._note("stopped")
+
+    async def _own(self, held: ExitStack) -> bool:
+        """Takes the right to write; whoever only looks whether it is taken holds it for a moment too."""
+        for turn in count(1):
+            try:
+                held.enter_context(owned(self.folder))
+                return True
+            except SegmentError as error:
+                if turn >= LOOKS and not self.patient:
+                    raise
+                if self.leaving.is_set():
+                    return False
+                if turn == LOOKS:
+                    log.warning("%s; waiting for its end", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.leaving.wait(), 0.1 if turn < LOOKS else TURN_S)
+        return False
 
     def leave(self) -> None:
         self.leaving.set()

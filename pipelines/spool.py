@@ -112,7 +112,7 @@ class Spool:
                     self._wake.wait(self._patience())
                 batches, self._waiting, self._waiting_bytes = self._waiting, [], 0
                 closing = self._closing
-            if self._file and (self.clock() >= self._ends or self._size >= SEGMENT_BYTES):
+            if self._file and (self._is_over() or self._size >= SEGMENT_BYTES):
                 self._finish()
             if batches:
                 self._append(batches)
@@ -120,6 +120,10 @@ class Spool:
             if closing and not batches:
                 self._finish()
                 return
+
+    def _is_over(self) -> bool:
+        """Whether the segment's minute is over, or lies ahead: the machine's clock was set back."""
+        return not self._ends - SEGMENT_S - 1 <= self.clock() < self._ends
 
     def _patience(self) -> float | None:
         """Seconds until something is due without a new frame: the fsync, or the end of the segment."""

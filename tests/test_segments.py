@@ -66,6 +66,19 @@ def test_a_segment_is_sealed_each_minute_and_says_how_long_landing_took(tmp_path
     assert list((tmp_path / "open").glob("*.jsonl")) == []
 
 
+def test_a_clock_that_is_set_back_does_not_keep_a_segment_open(tmp_path):
+    now = [1_700_000_030.0]
+    spool = Spool(tmp_path, "binance", clock=lambda: now[0])
+    for number in range(2):
+        spool.put(number, [b"%d" % number])
+        while spool.counts.frames <= number:
+            time.sleep(0.001)
+        now[0] -= 3600
+    spool.close()
+    assert sorted(frames_of(tmp_path)) == [b"0", b"1"]
+    assert len(segments.pending(tmp_path, "binance")) == 2
+
+
 @pytest.mark.capability("ING-19")
 def test_a_flood_is_bounded_and_what_was_dropped_is_counted(tmp_path):
     spool = Spool(tmp_path, "binance", SpoolOptions(queue_bytes=1000))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from flows.collection import status_of
 from tests.platforms import Platform
 
 pytestmark = pytest.mark.prefect
@@ -75,6 +76,31 @@ def test_a_scheduled_minute_completes_loads_its_bars_and_rebuilds_the_site(demo:
     assert [run["state_type"] for run in done[:1]] == ["COMPLETED"]
     builds = (demo.folder / "data" / "run" / "builds.log").read_text().split()
     assert done[0]["id"] in builds
+
+
+@pytest.mark.capability("API-17")
+def test_collection_is_stopped_from_the_prefect_ui_and_started_from_the_command_line(demo: Platform):
+    data = demo.folder / "data"
+    found = demo.api._call("POST", "/deployments/filter", {"deployments": {"name": {"any_": ["collection"]}}})
+    order = {"parameters": {"action": "stop", "reason": "lunch"}}
+    demo.ask("POST", f"/deployments/{found[0]['id']}/create_flow_run", order)
+    deadline = time.monotonic() + 60
+    while status_of(data)["state"] != "stopped" or status_of(data)["sources"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert "stopped by Prefect UI" in status_of(data)["reason"]
+    started = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "start"],
+        env=demo.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "collection was started" in started.stdout, started.stderr
+    while not status_of(data)["sources"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert status_of(data)["state"] == "running"
 
 
 def test_a_second_platform_on_the_same_folder_is_refused_in_plain_words(demo: Platform):
