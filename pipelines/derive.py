@@ -117,13 +117,27 @@ def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: 
 
 
 def _write_anomalies(con: duckdb.DuckDBPyConnection, derived: Derived, run_id: str, now: datetime) -> None:
-    """A judged bar's anomalies are judged anew; those that stay keep the moment they became known."""
+    """A judged bar's anomalies are judged anew: those that stay keep the moment they became known, the others go to
+    the withdrawn.
+    """
+    fresh = derived.anomalies
+    if fresh.height:
+        fresh = fresh.with_columns(run_id=pl.lit(run_id), known_at=pl.lit(now, pl.Datetime("us")))
     if derived.rows.height and not derived.all_new:
-        build.delete_keys(con, "calc.anomalies", derived.rows.select(KEY))
-    if derived.anomalies.height:
-        insert(
-            con, "calc.anomalies", derived.anomalies.with_columns(run_id=pl.lit(run_id), known_at=pl.lit(now))
-        )
+        before = build.rows_under(con, "calc.anomalies", derived.rows)
+        if before.height:
+            build.delete_keys(con, "calc.anomalies", before)
+            gone = before.join(fresh, on="id", how="anti") if fresh.height else before
+            if gone.height:
+                moment = pl.lit(now, pl.Datetime("us"))
+                gone = gone.with_columns(withdrawn_at=moment, withdrawn_by=pl.lit(run_id))
+                insert(con, "calc.anomalies_withdrawn", gone)
+            if fresh.height:
+                known = before.select("id", was="known_at").unique("id")
+                fresh = fresh.join(known, on="id", how="left", maintain_order="left")
+                fresh = fresh.with_columns(known_at=pl.coalesce("was", "known_at")).drop("was")
+    if fresh.height:
+        insert(con, "calc.anomalies", fresh)
 
 
 def _closing(

@@ -155,6 +155,16 @@ def fronts_1m(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
+def rows_under(con: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """What is stored under the keys (KEY) of the rows."""
+    stage(con, "keys_to_find", rows.select(KEY))
+    return frame(
+        con,
+        f"SELECT t.* FROM {table} AS t SEMI JOIN keys_to_find AS s USING ({', '.join(KEY)}) "
+        f"WHERE t.ts BETWEEN {literal(rows['ts'].min())} AND {literal(rows['ts'].max())}",
+    )
+
+
 def delete_keys(con: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame) -> None:
     """Inside a transaction: deletes what is stored under the keys (KEY) of the rows."""
     stage(con, "keys_to_delete", rows.select(KEY))

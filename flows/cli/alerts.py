@@ -107,7 +107,7 @@ def known_id(con: Connection, view: str, given: str) -> str:
     found = [
         row["id"]
         for row in rows(
-            con, f"SELECT id FROM {view} WHERE starts_with(id, {literal(given)}) ORDER BY id LIMIT 6"
+            con, f"SELECT DISTINCT id FROM {view} WHERE starts_with(id, {literal(given)}) ORDER BY id LIMIT 6"
         )
     ]
     if given in found:

@@ -8,7 +8,7 @@ from typing import Any
 from flows.cli.alerts import known_id
 from flows.cli.call import Injected
 from flows.cli.explain_alert import explain_alert
-from flows.cli.explain_anomaly import explain_anomaly
+from flows.cli.explain_anomaly import explain_anomaly, take_back
 from flows.cli.explain_pair import explain_pair, newest_fit
 from flows.cli.explanation import Explanation
 from flows.cli.lake import Connection, close_to, context_of, rows
@@ -16,6 +16,8 @@ from flows.cli.tables import print_json, spelt, table
 from flows.context import reading
 from warehouse.errors import TapewatchError
 from warehouse.stage import literal
+
+WITHDRAWN = "anomalies_withdrawn"
 
 
 def explain(id: str, /, *, call: Injected) -> None:
@@ -28,7 +30,7 @@ def explain(id: str, /, *, call: Injected) -> None:
     Parameters
     ----------
     id
-        Id of a row of alerts or anomalies, or its beginning; or a pair as pair_stats names it: A~B.
+        Id of a row of alerts or anomalies (also of one that was withdrawn), or its beginning; or a pair as pair_stats names it: A~B.
     """
     context = context_of(call)
     with reading(context) as con:
@@ -37,8 +39,11 @@ def explain(id: str, /, *, call: Injected) -> None:
             told = explain_pair(con, context, row)
         else:
             view, whole = _found(con, id)
-            row = rows(con, f"SELECT * FROM {view} WHERE id = {literal(whole)}")[0]
-            told = explain_anomaly(con, context, row) if view == "anomalies" else explain_alert(con, row)
+            newest = " ORDER BY withdrawn_at DESC" if view == WITHDRAWN else ""
+            row = rows(con, f"SELECT * FROM {view} WHERE id = {literal(whole)}{newest}")[0]
+            told = explain_alert(con, row) if view == "alerts" else explain_anomaly(con, context, row)
+            if view == WITHDRAWN:
+                take_back(told, row)
     if call.json:
         print_json({"view": view, **_plain(row), "explanation": told.as_json()})
     else:
@@ -48,6 +53,8 @@ def explain(id: str, /, *, call: Injected) -> None:
 def _found(con: Connection, given: str) -> tuple[str, str]:
     """(view, whole id); TapewatchError tells how ids are listed."""
     hits = {view: _starting(con, view, given) for view in ("anomalies", "alerts")}
+    if not any(hits.values()):
+        hits[WITHDRAWN] = _starting(con, WITHDRAWN, given)
     views = [view for view, ids in hits.items() if ids]
     if len(views) == 1:
         return views[0], known_id(con, views[0], given)
@@ -62,7 +69,7 @@ def _found(con: Connection, given: str) -> tuple[str, str]:
 
 
 def _starting(con: Connection, view: str, given: str) -> list[str]:
-    query = f"SELECT id FROM {view} WHERE starts_with(id, {literal(given)}) ORDER BY id LIMIT 6"
+    query = f"SELECT DISTINCT id FROM {view} WHERE starts_with(id, {literal(given)}) ORDER BY id LIMIT 6"
     return [row["id"] for row in rows(con, query)]
 
 

@@ -47,6 +47,23 @@ def explain_anomaly(con: Connection, context: Context, row: Row) -> Explanation:
     return told
 
 
+def take_back(told: Explanation, row: Row) -> None:
+    """Says of an anomaly that does not stand any more when it was taken back, and why."""
+    told.headline = f"withdrawn at {row['withdrawn_at']:%Y-%m-%d %H:%M:%S} UTC; it had said: {told.headline}"
+    told.facts |= {"withdrawn": row["withdrawn_at"], "by run": row["withdrawn_by"]}
+    differing = [check.number for check in told.checks if not check.is_equal]
+    cause = (
+        f"{' and '.join(differing)} came out otherwise"
+        if differing
+        else "its bar is within the limits in force then"
+    )
+    told.notes = [note for note in told.notes if note != CHANGED]
+    told.notes.append(
+        f"Withdrawn because the bar was judged again and {cause}: it was revised, or bars before it came or were "
+        "revised after it had been judged (see bar_revisions and ledger)."
+    )
+
+
 def _price_spike(con: Connection, context: Context, row: Row, told: Explanation) -> None:
     told.sql = f"""
 SELECT avg(close) AS mean, stddev_samp(close) AS std, list(close ORDER BY ts) AS closes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from flows.context import reading, writing
 from pipelines.alerts.history import write_events
 from pipelines.alerts.preview import preview
 from pipelines.alerts.rules import Rule
-from tests.cli.conftest import Said
+from tests.cli.conftest import START, Said, write_bars
 from warehouse.connect import transaction
 from warehouse.stage import frame
 
@@ -102,3 +102,34 @@ def test_an_alert_is_explained_by_its_evidence_and_listed_and_acknowledged(
     told = tapewatch("explain", identity, "--json").json()
     assert (told["value"], told["explanation"]["equal"]) == (events[0].value, True)
     assert told["explanation"]["facts"]["ended with"] != told["explanation"]["facts"]["fired with"]
+
+
+@pytest.mark.capability("ANO-01")
+def test_an_anomaly_that_a_correction_takes_back_says_so_and_the_others_keep_their_moment(
+    bare: Path, tapewatch: Command
+) -> None:
+    def load(name: str, spikes: dict[int, float], minutes: range) -> None:
+        flat = [(START + timedelta(minutes=n), 100 * spikes.get(n, 1) + 0.01 * (n % 3), 5.0) for n in minutes]
+        assert tapewatch("import", str(write_bars(bare / name, {"X": flat})), "--source", "lab").code == 0
+
+    def known() -> dict[datetime, tuple[str, str]]:
+        told = tapewatch(
+            "sql", "SELECT ts, id, known_at FROM anomalies WHERE interval = '1m'", "--format", "json"
+        )
+        return {datetime.fromisoformat(row["ts"]): (row["id"], row["known_at"]) for row in told.json()}
+
+    load("first.csv", {30: 1.08, 50: 1.09}, range(60))
+    before = known()
+    gone, stays = sorted(before)
+    load("corrected.csv", {}, range(30, 31))
+    assert known() == {stays: before[stays]}
+    told = tapewatch("explain", before[gone][0])
+    assert (told.code, "withdrawn at" in told.out) == (0, True)
+    assert (
+        "Withdrawn because the bar was judged again and value and ratio and zscore came out otherwise"
+        in told.out
+    )
+    assert "withdrawn" not in tapewatch("explain", before[stays][0]).out
+    load("again.csv", {30: 1.08}, range(30, 31))
+    assert set(known()) == {gone, stays}
+    assert "withdrawn" not in tapewatch("explain", before[gone][0]).out
