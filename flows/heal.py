@@ -100,6 +100,7 @@ def run_heal(
     run = Healing(context, con, run_id, utc(now or datetime.now(UTC)))
     done = run.done
     with recorded(con, context, run_id, "heal") as tally:
+        history.derive_abandoned(con, context, run_id)
         covered = run.look()
         done.missing = _minutes(covered.missing)
         for feed in context.feeds():

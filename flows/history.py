@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import polars as pl
 from flows import chunks, touched
 from flows.context import Context, span_of_sessions, store_sessions
 from flows.covering import cover_loaded, store
+from flows.history_turn import history_turn, is_history_turn_taken
 from pipelines import derive
 from pipelines.ingest import Ingested
 from pipelines.market import CONTINUOUS, Interval, Series, floor_minute, naive, utc
@@ -28,6 +29,7 @@ from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sessions import sessions
 from pipelines.sources.base import SourceError
 from pipelines.sources.files import FileRows, read_parts
+from warehouse import build
 from warehouse.build import trade_minutes
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
@@ -35,6 +37,8 @@ from warehouse.load import Batch, Loaded, load_bars, load_interval_bars, load_tr
 
 log = logging.getLogger(__name__)
 
+ROWS_A_PART = 200_000
+"""Bars of history that are derived at once: five seconds or so of the lake's writer, a few hundred megabytes."""
 MINUTES = "-minutes"
 """How the id of a batch ends whose bars were made of imported trades."""
 Progress = Callable[[int, int, str], None]
@@ -90,6 +94,21 @@ def backfill(
     knows is not asked for again, so that a killed backfill goes on where it stopped.
     Raises TapewatchError for an unknown source or an empty span; a venue's failures are in `problems`.
     """
+    with history_turn(context):
+        return _backfill(con, context, run_id, start, end, source, symbols, with_derive, progress)
+
+
+def _backfill(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    start: datetime,
+    end: datetime | None,
+    source: str | None,
+    symbols: Sequence[str],
+    with_derive: bool,
+    progress: Progress | None,
+) -> Brought:
     configured = context.feeds(for_history=True)
     feeds = [feed for feed in configured if source in (None, feed.source.name)]
     if not feeds:
@@ -149,6 +168,21 @@ def import_file(
     Any source and symbol; columns: their meanings, where neither header nor order tells them.
     Raises TapewatchError where the file as a whole cannot be used.
     """
+    with history_turn(context):
+        return _import(con, context, run_id, path, source, symbol, interval, with_derive, columns)
+
+
+def _import(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    path: Path,
+    source: str,
+    symbol: str | None,
+    interval: str | None,
+    with_derive: bool,
+    columns: Sequence[str],
+) -> Brought:
     brought = Brought()
     name = source.strip().lower()
     parsed = Interval.parse(interval) if interval else None
@@ -199,17 +233,53 @@ def derive_pending(
     clocks: dict[str, datetime],
     brought: Brought,
 ) -> None:
-    """Windows, indicators and anomalies of what was loaded."""
-    now = naive(datetime.now(UTC))
-    with writer(context.location):
-        found = derive.derive(con, clocks, context.plan)
-        with transaction(con, context.location):
-            derive.write(con, found, context.plan, run_id, now)
-    if found.rows.height:
-        named = found.rows.select("source", "symbol").unique()
-        touched.note(context, (Series(*row) for row in named.iter_rows()))
-    brought.windows += found.windows.height
-    brought.anomalies += found.anomalies.height
+    """Windows, indicators and anomalies of everything that waits.
+
+    In parts of some series each, so that neither memory nor the wait of a live minute for the lake grows with it;
+    the batches count as derived with the last part: whoever is killed before leaves them to the next.
+    """
+    with history_turn(context):
+        parts = _parts(con)
+        for number, part in enumerate(parts, 1):
+            now = naive(datetime.now(UTC))
+            with writer(context.location):
+                found = derive.derive(con, clocks, context.plan, part=part)
+                if number < len(parts):
+                    found = replace(found, batches=(), clocks={})
+                with transaction(con, context.location):
+                    derive.write(con, found, context.plan, run_id, now)
+            if found.rows.height:
+                named = found.rows.select("source", "symbol").unique()
+                touched.note(context, (Series(*row) for row in named.iter_rows()))
+            brought.windows += found.windows.height
+            brought.anomalies += found.anomalies.height
+
+
+def derive_abandoned(con: duckdb.DuckDBPyConnection, context: Context, run_id: str) -> None:
+    """Derives history whose loader was killed before it could; nothing while somebody loads or derives history."""
+    if not is_history_turn_taken(context):
+        waiting = build.pending_batches(con)
+        if derive.HISTORY_KINDS & set(waiting["kind"]):
+            derive_pending(con, context, run_id, {}, Brought())
+
+
+def _parts(con: duckdb.DuckDBPyConnection) -> list[derive.Part]:
+    """The waiting series in groups of about ROWS_A_PART bars; at least one part."""
+    waiting = build.pending_batches(con)
+    groups: list[list[tuple[str, str]]] = []
+    held = ROWS_A_PART
+    for source, symbol, rows in build.waiting_rows(con, waiting).iter_rows():
+        if held + rows > ROWS_A_PART:
+            groups.append([])
+            held = 0
+        groups[-1].append((source, symbol))
+        held += rows
+    ids = frozenset(waiting["batch_id"])
+    return (
+        [derive.Part(batches=ids, series=frozenset(group)) for group in groups]
+        if groups[1:]
+        else [derive.WHOLE]
+    )
 
 
 def _cover(

@@ -8,6 +8,7 @@ minute needs none of this reading: `pipelines.recent` has the newest bars at han
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import duckdb
@@ -31,19 +32,39 @@ MINUTE = Interval(60)
 HISTORY_KINDS = frozenset({"import", "backfill", "heal", "inbox"})
 
 
-def derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan) -> Derived:
+@dataclass(frozen=True)
+class Part:
+    """Which part of what waits is derived: without history, which its loader derives; only these batches, of them
+    only these series.
+    """
+
+    with_history: bool = True
+    batches: frozenset[str] | None = None
+    series: frozenset[tuple[str, str]] | None = None
+
+
+WHOLE, LIVE = Part(), Part(with_history=False)
+
+
+def derive(
+    con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan, part: Part = WHOLE
+) -> Derived:
     """Windows, indicators, baselines and anomalies of all pending batches; call it holding the writer's lock.
 
     clocks: polled source -> market time (naive UTC) up to which its minutes are over.
     """
     with snapshot(con):
-        return _derive(con, clocks, plan)
+        return _derive(con, clocks, plan, part)
 
 
-def _derive(con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan) -> Derived:
-    batches = build.pending_batches(con)
+def _derive(
+    con: duckdb.DuckDBPyConnection, clocks: Mapping[str, datetime], plan: Plan, part: Part
+) -> Derived:
+    batches = build.pending_batches(con, () if part.with_history else HISTORY_KINDS)
+    if part.batches is not None:
+        batches = batches.filter(pl.col("batch_id").is_in(list(part.batches)))
     calendars = build.stage_calendars(con)
-    build.touch(con, batches)
+    build.touch(con, batches, part.series)
     before = build.progress(con)
     # A minute that comes late finds the clock where a backfill has left it.
     reached = {source: max(until, before.get(source, until)) for source, until in clocks.items()}

@@ -84,7 +84,7 @@ def work_out(
         except NotAtHandError as reason:
             log.info("derived from the lake: %s", reason)
     loads = tuple(ingest.load(stores, delivery) for delivery in deliveries)
-    return Work(derive.derive(stores.con, clocks, plan), (), loads, None)
+    return Work(derive.derive(stores.con, clocks, plan, derive.LIVE), (), loads, None)
 
 
 def write(

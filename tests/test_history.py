@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from flows import chunks, history
+from flows.history_turn import history_turn
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, new_lake
 from tests.test_ingest import NOW, assert_complete, held, run_minute, sources_at
+from warehouse.connect import transaction
 from warehouse.errors import TapewatchError
 
 SHARES = ("AAPL", "SPY")
@@ -139,3 +141,48 @@ def test_history_leaves_a_part_of_the_budget_to_the_live_minute(lake: Lake):
     (live, *_), (patient, *_) = lake.context.feeds(), lake.context.feeds(for_history=True)
     assert patient.source.client.budget.ceiling < live.source.client.budget.ceiling
     assert patient.source.client.options.total_s > live.source.client.options.total_s
+
+
+def test_the_live_minute_leaves_history_to_whoever_loads_it(lake: Lake, replica: Replica):
+    start = NOW.replace(second=0) - timedelta(days=1)
+    history.backfill(lake.con, lake.context, "run-1", start, NOW, "binance", with_derive=False)
+    history.fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
+    run_minute(lake, replica)
+    assert (
+        lake.one("SELECT count(*) FROM calc.windows WHERE source = 'binance' AND ts < '2026-11-20 13:00'")
+        == 0
+    )
+    with history_turn(lake.context):
+        history.derive_abandoned(lake.con, lake.context, "run-2")
+    assert (
+        lake.one("SELECT count(*) FROM calc.windows WHERE source = 'binance' AND ts < '2026-11-20 13:00'")
+        == 0
+    )
+    history.derive_abandoned(lake.con, lake.context, "run-3")
+    assert lake.one("SELECT count(*) FROM calc.windows WHERE interval = '1h' AND source = 'binance'") == 24
+
+
+def test_history_derived_part_by_part_is_what_it_is_at_once(
+    lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
+):
+    start, symbols = NOW.replace(second=0) - timedelta(hours=30), ["BTCUSDT", "ETHUSDT", "ZENUSDT"]
+    values = "SELECT * EXCLUDE (run_id) FROM calc.{} ORDER BY ALL"
+    tables = ("windows", "indicators", "volume_baseline")
+    found = []
+    for rows in (10_000, 1):
+        monkeypatch.setattr(history, "ROWS_A_PART", rows)
+        history.backfill(lake.con, lake.context, f"run-{rows}", start, NOW, "binance", symbols)
+        found.append([lake.rows(values.format(table)) for table in tables])
+        assert lake.one("SELECT count(*) FROM core.ledger ANTI JOIN core.derived USING (batch_id)") == 0
+        with transaction(lake.con, lake.context.location):
+            for table in (
+                "calc.windows",
+                "calc.indicators",
+                "calc.volume_baseline",
+                "calc.anomalies",
+                "core.derived",
+                "core.progress",
+            ):
+                lake.con.execute(f"DELETE FROM {table}")
+    assert found[0] == found[1]
+    assert all(found[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -35,12 +35,16 @@ def anchored_bars(since: datetime, until: datetime, only: str = "true", table: s
     return Sql(render("anchored_bars", since=since, until=until, only=Sql(only), table=Sql(table)))
 
 
-def pending_batches(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """Loaded batches whose windows, indicators and anomalies are still to be derived: batch_id, source, kind, from_ts, to_ts."""
+def pending_batches(con: duckdb.DuckDBPyConnection, without: Collection[str] = ()) -> pl.DataFrame:
+    """Loaded batches whose windows, indicators and anomalies are still to be derived: batch_id, source, kind, from_ts, to_ts.
+
+    without: kinds that are left to somebody else.
+    """
+    others = f"WHERE kind NOT IN {literals(without)} " if without else ""
     return frame(
         con,
         "SELECT batch_id, source, kind, from_ts, to_ts FROM core.ledger ANTI JOIN core.derived USING (batch_id) "
-        "ORDER BY loaded_at",
+        f"{others}ORDER BY loaded_at",
     )
 
 
@@ -72,8 +76,24 @@ def stage_calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(found)
 
 
-def touch(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> int:
-    """Temporary table `touched`: the anchored bars that these batches brought; returns how many.
+def waiting_rows(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> pl.DataFrame:
+    """source, symbol, rows: how many bars of each series these batches brought, in the order of the series."""
+    since, until = batches["from_ts"].min(), batches["to_ts"].max()
+    if not isinstance(since, datetime) or not isinstance(until, datetime):
+        return pl.DataFrame(schema={"source": pl.String, "symbol": pl.String, "rows": pl.Int64})
+    return frame(
+        con,
+        f"""
+        SELECT source, symbol, count(*) AS rows FROM core.bars
+        WHERE ts >= {literal(since)} AND ts <= {literal(until)} AND batch_id IN {literals(batches["batch_id"])}
+        GROUP BY ALL ORDER BY ALL""",
+    )
+
+
+def touch(
+    con: duckdb.DuckDBPyConnection, batches: pl.DataFrame, series: Collection[tuple[str, str]] | None = None
+) -> int:
+    """Temporary table `touched`: the anchored bars that these batches brought (of these series); returns how many.
 
     They are at hand in `brought` where this connection loaded them all: a bar of a pending batch can only have
     been changed since by another pending one. Otherwise the lake is asked.
@@ -82,6 +102,8 @@ def touch(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> int:
     if not isinstance(since, datetime) or not isinstance(until, datetime):
         since = until = datetime(1970, 1, 1)
     only = f"bars.batch_id IN {literals(batches['batch_id'])}"
+    if series is not None:
+        only += f" AND (bars.source, bars.symbol) IN ({', '.join(map(literals, series)) or 'NULL'})"
     wanted, table = set(batches.filter(pl.col("from_ts").is_not_null())["batch_id"]), "core.bars"
     if wanted and wanted <= _at_hand(con):
         table = "(FROM brought QUALIFY row_number() OVER (PARTITION BY source, symbol, ts ORDER BY revision DESC) = 1)"
