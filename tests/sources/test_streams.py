@@ -288,6 +288,25 @@ def test_a_connection_that_only_looks_open_is_replaced(replica: Replica):
     assert heard.frames
 
 
+@pytest.mark.capability("ING-02")
+def test_futures_come_on_their_new_route_and_the_old_one_is_noticed_by_its_silence(replica: Replica):
+    async def act(line: Line, heard: Heard) -> None:
+        await told(replica, heard)
+
+    _, heard = follow(replica, act, BinanceFuturesStream(replica.ws_url))
+    assert set(BinanceFuturesStream().parse(heard.frames).trades["source"]) == {"binance_futures"}
+
+    legacy = BinanceFuturesStream(f"{replica.ws_url}/fstream")
+    legacy.route, legacy.silence_s = "/stream", 0.1
+
+    async def wait(line: Line, heard: Heard) -> None:
+        replica.clock.advance(60)
+        await until(lambda: line.status.connections == 2)
+
+    line, heard = follow(replica, wait, legacy)
+    assert (line.status.reason, heard.frames) == ("silent for 0.1 s", [])
+
+
 def test_a_hundred_megabytes_in_one_frame_end_the_connection_and_not_the_collector(replica: Replica):
     async def act(line: Line, heard: Heard) -> None:
         replica.fault("oversized_messages", count=1, bytes=100_000_000)
