@@ -38,15 +38,21 @@ def newest_closes(
 
 
 def new_correlations(
-    context: Context, con: duckdb.DuckDBPyConnection, newest: Mapping[str, datetime]
+    context: Context,
+    con: duckdb.DuckDBPyConnection,
+    newest: Mapping[str, datetime],
+    read: Mapping[str, pl.DataFrame],
 ) -> pl.DataFrame:
-    """Of the newest returns, within each source; over all of them where the universe is `all`."""
+    """Of the newest returns, within each source; over all of them where the universe is `all`.
+
+    read: closes by interval that are at hand already
+    """
     lookback = context.settings.pairs.lookback
     configured = {"1m", *(str(interval) for interval in context.plan.intervals)}
     known = told(con, "calc.correlations", "split_part(symbol_a, ':', 1)")
     parts = []
     for interval in (name for name in CORRELATED if name in configured):
-        frame = newest_closes(con, interval, lookback, newest)
+        frame = read[interval] if interval in read else newest_closes(con, interval, lookback, newest)
         of = moved(frame, interval, known)
         together = context.settings.pairs.universe == "all"
         for group in [frame if of.height else of] if together else of.partition_by("source"):

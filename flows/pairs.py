@@ -84,7 +84,7 @@ def analyse(context: Context, con: duckdb.DuckDBPyConnection) -> Found:
         stats=stats,
         series=series,
         whole=whole,
-        correlations=new_correlations(context, con, newest),
+        correlations=new_correlations(context, con, newest, {params.interval: frame}),
         symbols=pl.concat([symbol_stats(fresh, params.interval, lookback) for lookback in lookbacks]),
     )
 

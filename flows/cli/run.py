@@ -25,7 +25,7 @@ STEPS = {
     "quality": ("flows.quality", "run_quality"),
     "heal": ("flows.heal", "run_heal"),
 }
-"""Each in its own module, so that the minute loads neither statsmodels nor Great Expectations."""
+"""Each in its own module, so that the minute loads neither scipy nor Great Expectations."""
 
 
 def run(flow: Flow, /, *, at: str = "", call: Injected) -> int:

@@ -19,15 +19,16 @@ from pipelines.analytics.johansen import pair_traces
 from pipelines.analytics.kalman import kalman
 from pipelines.analytics.mackinnon import critical_5pct
 from pipelines.analytics.panels import Panel, pair_name
-from pipelines.analytics.regression import Line, theil_sen
+from pipelines.analytics.regression import Line
 from pipelines.analytics.stability import break_flags, holdout
+from pipelines.analytics.theil_sen import theil_sen
 from pipelines.analytics.verdict import Evidence, words
 from pipelines.analytics.windows import Floats, Integers
 from pipelines.market import Interval, naive
 
 CHUNK = 256
 """Pairs whose paths are in memory together."""
-SLOPE = 10.0
+SLOPE = 5.0
 """What a slope costs, all in, as multiplications."""
 
 SCHEMA: dict[str, pl.DataType] = {

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import theilslopes
 
-from pipelines.analytics.regression import EXACT, ols, theil_sen
+from pipelines.analytics.regression import ols
+from pipelines.analytics.theil_sen import EXACT, theil_sen
 from tests.analytics import tapes
 
 

@@ -22,7 +22,7 @@ from pipelines.analytics.adf import search
 from pipelines.analytics.correlation import correlation_matrix
 from pipelines.analytics.grams import Grams
 from pipelines.analytics.pairwise import PairTests, both_orders, both_orders_of
-from pipelines.analytics.regression import theil_sen
+from pipelines.analytics.theil_sen import theil_sen
 from tests.bench.framework import SEED, Measured, Size, measured, same
 from tests.bench.tape import Tape
 
