@@ -13,10 +13,9 @@ from flows.collection import streams_folder
 from flows.walk import Run
 from pipelines import segments
 from pipelines.ingest import Feed, Ingested
-from pipelines.market import MINUTE, floor_minute, naive, utc
-from pipelines.trades import TradesLoaded, load_minutes, load_trades
+from pipelines.market import floor_minute, utc
+from pipelines.trades import TradesLoaded, load_trades, minutes_of_trades
 from warehouse.errors import TapewatchError
-from warehouse.load import watermarks
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def load_streamed(run: Run, feeds: Sequence[Feed]) -> list[TradesLoaded]:
             loaded = load_trades(
                 stores, stream, feed.source, folder, asked.market_now if asked else None, keep
             )
-            if asked and asked.state == "failed":
+            if asked and asked.state in ("failed", "fallback"):
                 run.ingested[at] = _with_minutes(run, feed, asked, loaded)
         except (TapewatchError, OSError) as error:
             log.error("%s: streamed trades are not loaded: %s", stream.name, error)
@@ -76,20 +75,20 @@ def _with_minutes(run: Run, feed: Feed, asked: Ingested, loaded: TradesLoaded) -
     newest = max((found.at for found in loaded.state.reached.values()), default=None)
     if newest is None:
         return asked
-    clock = naive(asked.market_now) if asked.market_now else newest
     until = floor_minute(newest)
-    marks = watermarks(run.con, feed.source.name, until - BARS_REACH)
-    since = min((mark + MINUTE for mark in marks.values()), default=until - BARS_REACH)
     stores = run.context.stores(run.con, run.run_id)
-    bars = load_minutes(stores, feed.source.name, loaded.state, since, until)
-    if not bars.rows_new:
+    made = minutes_of_trades(stores, feed.source.name, loaded.state, until - BARS_REACH, until)
+    if made is None:
         return asked
-    reason = f"{bars.rows_new} minutes made of streamed trades: {asked.reason}"
+    lent = [
+        replace(one, bars=one.bars.join(made.bars, on=["source", "symbol", "ts"], how="anti"))
+        for one in asked.deliveries
+    ]
     return replace(
         asked,
-        state="partial",
-        reason=reason,
-        market_now=utc(clock),
-        until=utc(until),
-        loads=(*asked.loads, bars),
+        state="partial" if asked.state == "failed" else asked.state,
+        reason=f"{made.bars.height} minutes made of streamed trades: {asked.reason}",
+        market_now=asked.market_now or utc(newest),
+        until=asked.until or utc(until),
+        deliveries=(*lent, made),
     )

@@ -23,7 +23,7 @@ from pipelines.sources.base import Reply, Source
 from pipelines.sources.refill import can_refill, fetch_pages, pages_of
 from pipelines.sources.streams import Stream
 from warehouse.build import trade_minutes
-from warehouse.load import Batch, Loaded, load_bars
+from warehouse.load import Batch, Delivery
 from warehouse.trades import load_trade_batches, newest_trades, stored_ids
 
 log = logging.getLogger(__name__)
@@ -94,24 +94,25 @@ def load_trades(
     return done
 
 
-def load_minutes(stores: Stores, source: str, state: Continuity, since: datetime, until: datetime) -> Loaded:
-    """Bars of [since, until) (naive UTC) out of trades, where the venue's own have not come.
+def minutes_of_trades(
+    stores: Stores, source: str, state: Continuity, since: datetime, until: datetime
+) -> Delivery | None:
+    """Bars of [since, until) (naive UTC) out of trades, where the venue's own have not come; None if there are none.
 
     Only of minutes whose trades are all known; they are of origin `stream`, and a kline that comes later corrects
-    them as it corrects any bar. All zero where there are none.
+    them as it corrects any bar. What another venue lent for such a minute gives way to the venue's own trades.
     """
-    if since >= until:
-        return Loaded()
     bars = trade_minutes(stores.con, source, since, until, OWN)
     whole = [bars.filter(_is_whole(state, symbol)) for symbol in bars["symbol"].unique(maintain_order=True)]
     kept = pl.concat(whole) if whole else bars
     if kept.is_empty():
-        return Loaded()
+        return None
     known_at = naive(datetime.now(UTC))
     batch_id = landing.batch_id(source, "stream", until, f"{known_at:%S%f}{OWN}")
     batch = Batch(batch_id, source, "stream", stores.run_id, known_at, rows_in=kept.height)
-    nothing = pl.DataFrame(schema=QUARANTINE_SCHEMA)
-    return load_bars(stores.con, stores.location, batch, kept, nothing, dict(stores.calendars))
+    # A venue's own sums have eight decimals: with them a minute that comes by REST as well is no correction.
+    exact = kept.with_columns(pl.col("volume", "turnover").round(8))
+    return Delivery(batch, exact, pl.DataFrame(schema=QUARANTINE_SCHEMA))
 
 
 def _begun(stores: Stores, source: str, waiting: Sequence[Sealed], consecutive: bool) -> Continuity:

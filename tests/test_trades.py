@@ -24,7 +24,7 @@ from pipelines.sources.follow import Line
 from pipelines.sources.yahoo import Yahoo
 from pipelines.sources.yahoo_stream import YahooStream
 from pipelines.spool import Spool
-from pipelines.trades import TradesLoaded, load_minutes, load_trades
+from pipelines.trades import TradesLoaded, load_trades, minutes_of_trades
 from tests.lakes import Lake, new_lake
 from tests.replica.conftest import NOON
 from warehouse.trades import id_jumps, minutes_compared
@@ -236,13 +236,13 @@ def test_minutes_come_from_trades_only_where_all_of_them_are_known(lake, tmp_pat
     desk.land(frames_of(replica, 150, 290))
     done = desk.load(NOON + timedelta(minutes=5))
     stores = lake.context.stores(lake.con, "run-1")
-    loaded = load_minutes(stores, "binance", done.state, BEGAN, BEGAN + timedelta(minutes=5))
-    bars = lake.rows("SELECT ts, origin FROM bars ORDER BY ts")
-    assert loaded.rows_new == 2
-    assert bars == [(BEGAN + timedelta(minutes=1), "stream"), (BEGAN + timedelta(minutes=3), "stream")]
+    made = minutes_of_trades(stores, "binance", done.state, BEGAN, BEGAN + timedelta(minutes=5))
+    assert made
+    assert made.batch.kind == "stream"
+    assert made.bars["ts"].to_list() == [BEGAN + timedelta(minutes=1), BEGAN + timedelta(minutes=3)]
     kline = replica.book.closed(replica.book.find("binance", "BTCUSDT"), NOON.timestamp() + 30, NOON.timestamp() + 90, 2e9)  # fmt: skip
-    stored = lake.rows("SELECT open, high, low, close, trades FROM bars ORDER BY ts LIMIT 1")[0]
-    assert stored == tuple(getattr(kline, name)[0] for name in ("open", "high", "low", "close", "trades"))
+    names = ("open", "high", "low", "close", "volume", "turnover", "trades")
+    assert made.bars.select(names).row(0) == tuple(getattr(kline, name)[0] for name in names)
     assert lake.rows("SELECT count(*) FROM ohlcv WHERE interval = '1s'")[0][0] > 50
 
 
