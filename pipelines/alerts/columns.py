@@ -19,7 +19,7 @@ _SERIES_NUMBERS = (
 _PAIR_NUMBERS = (
     "n beta_ols alpha_ols beta_theil_sen beta_lo beta_hi beta_kalman r2 eg_stat eg_p eg_stat_swapped "
     "eg_p_swapped p_max q_bh johansen_trace_0 johansen_trace_1 half_life_bars half_life_lo half_life_hi "
-    "corr zscore"
+    "lags lags_swapped tested adf_p_y adf_p_x holdout_p corr zscore"
 )
 _NUMBERS: dict[Subject, str] = {
     "series": _SERIES_NUMBERS,

@@ -13,7 +13,7 @@ from pipelines.analytics.adf import search
 from pipelines.analytics.grams import Grams
 from pipelines.analytics.mackinnon import critical_5pct, p_value
 from pipelines.analytics.pairwise import PairTests, both_orders, both_orders_of
-from tests.analytics.tapes import Floats
+from tests.analytics.tapes import Floats, f1, seed42
 
 LAGS = st.sampled_from(["aic", "bic", "aic:4", 0, 1, 5])
 
@@ -143,3 +143,23 @@ def test_p_and_critical_values_are_mackinnons(n_series: int) -> None:
     assert np.isnan(p_value(t, n_series)[-1])
     for n in (100, 599):
         assert critical_5pct(n, n_series) == pytest.approx(mackinnoncrit(n_series, "c", n)[1], rel=1e-12)
+
+
+@pytest.mark.capability("PAIR-08", "M5")
+@pytest.mark.parametrize("fast", [False, True])
+def test_golden_statistics(fast: bool) -> None:
+    y, x, independent = seed42()
+    tests = both_orders(np.column_stack([y, x, independent]), lags=1, fast=fast)
+    assert tests.stat[0] == pytest.approx([-5.372737, -4.891204], abs=5e-7)
+    assert tests.p[0] == pytest.approx([3.2e-5, 2.6e-4], abs=5e-7)
+    assert tests.p[1, 0] == pytest.approx(0.037447, abs=5e-7)
+    log_x = np.log(f1()["close"].to_numpy())
+    pair = np.column_stack([0.5 + 0.8 * log_x + 0.01 * np.sin(np.arange(250)), log_x])
+    assert both_orders(pair, lags=1, fast=fast).stat[0, 0] == pytest.approx(-327.016551, rel=5e-9)
+    rng = np.random.default_rng(23)
+    walks = np.column_stack([rng.standard_normal(500).cumsum(), rng.standard_normal(500).cumsum()])
+    tests = both_orders(walks, lags=1, fast=fast)
+    assert (tests.stat[0, 0], tests.p[0, 0]) == (
+        pytest.approx(-3.0356, abs=5e-5),
+        pytest.approx(0.102, abs=5e-4),
+    )
