@@ -21,11 +21,11 @@ from flows.runs import market_now, recorded
 from pipelines.analytics.certificate import FINDING, of_indicators, of_path, of_volumes, reach, verdicts
 from pipelines.analytics.spread import spread_path
 from pipelines.analytics.windows import Floats
-from pipelines.calendars import bars_per_year
+from pipelines.calendars import bars_per_year, by_source
 from pipelines.calendars import reach as time_of
 from pipelines.market import CONTINUOUS, Interval, naive, utc
 from pipelines.quality.tables import Check, quality_frame
-from warehouse.build import calendars
+from warehouse.build import series_calendars
 from warehouse.stage import frame, literal, literals, stage
 
 SUITE = "certificate"
@@ -132,7 +132,7 @@ def _indicators(
     context: Context, con: duckdb.DuckDBPyConnection, interval: str, stored: pl.DataFrame
 ) -> pl.DataFrame:
     """The sampled rows from the bars up to each."""
-    of, width = calendars(con), Interval.parse(interval)
+    of, width = by_source(series_calendars(con)), Interval.parse(interval)
     first, last = stored["ts"].min(), stored["ts"].max()
     assert isinstance(first, datetime)
     back = max(

@@ -65,11 +65,15 @@ def plan_chunks(
     start: datetime,
     until: datetime,
     market_now: datetime,
+    calendar: str,
 ) -> tuple[list[Chunk], int]:
-    """The chunks of [start, until) that are not in the ledger, oldest first; and how many symbol's chunks are."""
+    """The chunks of [start, until) that are not in the ledger, oldest first; and how many symbol's chunks are.
+
+    calendar: the one that all these symbols follow.
+    """
     spans = [(utc(start), until)]
-    if feed.calendar != CONTINUOUS:
-        found = sessions_between(con, feed.calendar, naive(start) - timedelta(days=7), naive(until))
+    if calendar != CONTINUOUS:
+        found = sessions_between(con, calendar, naive(start) - timedelta(days=7), naive(until))
         spans = list(session_spans(found, naive(start), until))
     done = loaded_batches(con, feed.source.name)
     chunks: list[Chunk] = []

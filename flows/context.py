@@ -18,7 +18,7 @@ from pipelines.analytics.detectors import Thresholds
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
 from pipelines.derived import Plan
 from pipelines.ingest import Feed, Stores
-from pipelines.market import CONTINUOUS, Interval, naive
+from pipelines.market import CONTINUOUS, Interval, Series, naive
 from pipelines.secrets import SecretError
 from pipelines.settings import Settings, load
 from pipelines.settings_sources import Source as SourceSettings
@@ -62,6 +62,15 @@ class Context:
         return self.settings.data_dir / "recent"
 
     @property
+    def series_calendars(self) -> dict[str, str]:
+        """Source -> calendar; `source:SYMBOL` -> calendar of a symbol that follows another one."""
+        return self.calendars | {
+            str(Series(source.name, symbol)): calendar
+            for source in self.settings.sources
+            for symbol, calendar in source.calendars
+        }
+
+    @property
     def calendars(self) -> dict[str, str]:
         return {source.name: source.calendar for source in self.settings.sources}
 
@@ -88,6 +97,7 @@ class Context:
                     source.calendar,
                     tuple(standbys),
                     self._archive(source),
+                    dict(source.calendars),
                 )
             )
         return feeds
@@ -127,7 +137,7 @@ class Context:
         )
 
     def stores(self, con: duckdb.DuckDBPyConnection, run_id: str) -> Stores:
-        return Stores(con, self.location, self.landing, run_id, self.calendars)
+        return Stores(con, self.location, self.landing, run_id, self.series_calendars)
 
 
 def assemble(settings: Settings | None = None) -> Context:

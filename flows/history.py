@@ -128,15 +128,17 @@ def _backfill(
         until = min(utc(end), floor_minute(market_now)) if end else floor_minute(market_now)
         if utc(start) >= until:
             raise TapewatchError(f"nothing to backfill: start {start} is not before {until}")
-        if feed.calendar != CONTINUOUS:
-            fill_sessions(con, context, feed.calendar, start.date(), until.date())
         clocks[feed.source.name] = naive(floor_minute(market_now))
         asked[feed.source.name] = floor_minute(market_now)
         chosen = [s.upper() for s in symbols] or list(feed.symbols)
-        wanted, known = chunks.plan_chunks(con, feed, chosen, start, until, market_now)
-        work += wanted
-        brought.chunks += known
-        brought.chunks_known += known
+        for calendar in sorted({feed.calendar_of(symbol) for symbol in chosen}):
+            if calendar != CONTINUOUS:
+                fill_sessions(con, context, calendar, start.date(), until.date())
+            alike = [symbol for symbol in chosen if feed.calendar_of(symbol) == calendar]
+            wanted, known = chunks.plan_chunks(con, feed, alike, start, until, market_now, calendar)
+            work += wanted
+            brought.chunks += known
+            brought.chunks_known += known
     work.sort(key=lambda chunk: chunk.until, reverse=True)
     for done, (chunk, got) in enumerate(chunks.fetched(work)):
         if progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
@@ -19,6 +20,27 @@ CLOSING_SCHEMA = {
 }
 LONGEST_CATCH_UP = timedelta(days=7)
 """After a longer stop, windows that no bar touches stay uncomputed: there is nothing in them."""
+
+
+def by_source(series: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Source -> the calendar of most of its series, `source:SYMBOL` -> that of each other one.
+
+    series: source, symbol, calendar
+    """
+    listed = list(series)
+    counted = Counter((source, calendar) for source, _, calendar in listed)
+    usual: dict[str, str] = {}
+    for source, calendar in sorted(counted, key=lambda pair: (-counted[pair], pair)):
+        usual.setdefault(source, calendar)
+    others = {f"{source}:{symbol}": c for source, symbol, c in listed if c != usual[source]}
+    return usual | others
+
+
+def those_of(source: str, calendars: Mapping[str, str]) -> set[str]:
+    """All calendars that series of the source follow, out of what `by_source` gives."""
+    return {
+        calendar for name, calendar in calendars.items() if name == source or name.startswith(f"{source}:")
+    }
 
 
 def closing_windows(
@@ -63,7 +85,7 @@ def _grid(opens: datetime, closes: datetime, width: timedelta) -> Iterator[tuple
 def bars_per_year(
     calendars: Mapping[str, str], interval: Interval, session_minutes: Mapping[str, float]
 ) -> dict[str, float]:
-    """Source -> bars in a year, for annualising: 525,600 minutes for 24/7, 252 usual sessions otherwise.
+    """Source or `source:SYMBOL` -> bars in a year, for annualising: 525,600 minutes for 24/7, 252 usual sessions otherwise.
 
     session_minutes: calendar -> length of its usual session (390 for XNYS).
     """

@@ -17,7 +17,7 @@ import polars as pl
 from pipelines.analytics import detectors, indicators
 from pipelines.analytics.baseline import judge
 from pipelines.baselines import with_baseline
-from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, closing_windows
+from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, by_source, closing_windows, those_of
 from pipelines.derived import NEEDS_PAST, Derived, Plan, detect, together
 from pipelines.market import CONTINUOUS, Interval
 from pipelines.tails import read_tail
@@ -63,7 +63,7 @@ def _derive(
     batches = build.pending_batches(con, () if part.with_history else HISTORY_KINDS)
     if part.batches is not None:
         batches = batches.filter(pl.col("batch_id").is_in(list(part.batches)))
-    calendars = build.stage_calendars(con)
+    calendars = by_source(build.stage_calendars(con))
     build.touch(con, batches, part.series)
     before = build.progress(con)
     # A minute that comes late finds the clock where a backfill has left it.
@@ -170,8 +170,7 @@ def _closing(
 ) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=CLOSING_SCHEMA)]
     for source, until in clocks.items():
-        if source in before and source in calendars:
-            calendar = calendars[source]
+        for calendar in those_of(source, calendars) if source in before else ():
             sessions = pl.DataFrame()
             if calendar != CONTINUOUS:
                 sessions = build.sessions_between(con, calendar, before[source] - timedelta(days=1), until)

@@ -104,12 +104,13 @@ def _ask(
         log.warning("%s: %s cannot stand in: %s", name, standby.venue, error)
         return result, tuple(wanting)
     until = result.until or market_until(scheduled, market_now, datetime.now(UTC))
-    sessions = sessions_at(feed.calendar, until)
+    sessions = {c: sessions_at(c, until) for c in {feed.calendar, *feed.exceptions.values()}}
     marks = _marks(feed, stores, until, result)
     requests = []
     for symbol in wanting:
         since = utc(marks[symbol]) + MINUTE if symbol in marks else until - FIRST_REACH
-        if sessions.is_empty() or has_trading(sessions, naive(since), naive(until)):
+        trading = sessions[feed.calendar_of(symbol)]
+        if trading.is_empty() or has_trading(trading, naive(since), naive(until)):
             requests += standby.plan(symbol, since, until, until)
     if not requests:
         return result, tuple(wanting)

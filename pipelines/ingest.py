@@ -35,6 +35,9 @@ FIRST_REACH = timedelta(hours=1)
 WATERMARK_REACH = timedelta(days=30)
 SAME_CLOCK = timedelta(minutes=1)
 AFTER_CLOSE = timedelta(minutes=30)
+LIVE_KINDS = frozenset({"rest", "stream", "fallback"})
+ABANDONED_AFTER_S = 600.0
+"""A batch of history that has lain in the landing zone so long has lost its loader."""
 
 
 SessionsAt = Callable[[str, datetime], pl.DataFrame]
@@ -51,6 +54,11 @@ class Feed:
     """Who stands in when the source fails, in this order."""
     archive: Source | None = None
     """Where whole past days lie, if anywhere."""
+    exceptions: Mapping[str, str] = field(default_factory=dict)
+    """Symbol -> calendar, of the symbols that follow another one than the source's."""
+
+    def calendar_of(self, symbol: str) -> str:
+        return self.exceptions.get(symbol, self.calendar)
 
     def reader(self, replies: Sequence[Reply]) -> Source:
         """Who can read these landed replies: the source itself, one of its standbys or its archive."""
@@ -69,6 +77,7 @@ class Stores:
     landing: Path
     run_id: str
     calendars: Mapping[str, str]
+    """Source -> calendar; `source:SYMBOL` -> calendar of a symbol that follows another one."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class Ingested:
 def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions_at: SessionsAt) -> Ingested:
     """Everything since each series' watermark up to the scheduled minute, by the source's own clock.
 
-    scheduled: the run's minute, aware UTC. sessions_at: gives the sessions (open_ts, close_ts) of the feed's
+    scheduled: the run's minute, aware UTC. sessions_at: gives the sessions (open_ts, close_ts) of a
     calendar around a market time; empty for a 24/7 venue. A source that cannot be asked gives state `failed`,
     one that answered for a part of its symbols `partial`; nothing is raised for a venue.
     """
@@ -113,12 +122,14 @@ def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions_at: 
     except SourceError as error:
         return Ingested(name, "failed", str(error), None, None)
     until = market_until(scheduled, market_now, datetime.now(UTC))
-    sessions = sessions_at(feed.calendar, until)
+    sessions = {c: sessions_at(c, until) for c in {feed.calendar, *feed.exceptions.values()}}
     left = leftovers(feed, stores, market_now)
     marks = _marks(stores.con, name, feed.symbols, until)
     for delivery in left:
         marks |= newest_of(delivery)
-    requests = [r for s in feed.symbols for r in _plan(feed, s, marks.get(s), until, sessions)]
+    requests = [
+        r for s in feed.symbols for r in _plan(feed, s, marks.get(s), until, sessions[feed.calendar_of(s)])
+    ]
     if not requests:
         return Ingested(name, "idle", "no trading minute to ask for", market_now, until, tuple(left))
     batch = landing.batch_id(name, "rest", until)
@@ -186,12 +197,15 @@ def fetch(
 
 
 def leftovers(feed: Feed, stores: Stores, market_now: datetime) -> list[Delivery]:
-    """What an earlier run landed and did not live to load, judged by the venue's clock when it answered."""
+    """What an earlier run landed and did not live to load, judged by the venue's clock when it answered.
+
+    History has its own loader, which is about to load what it has just landed: only what it left behind is taken.
+    """
     known = loaded_batches(stores.con, feed.source.name)
     found = []
     for landed in landing.pending(stores.landing, known):
         name, kind = landed.batch_id.split("-", 2)[:2]
-        if name == feed.source.name:
+        if name == feed.source.name and not _is_in_good_hands(kind, landed.path):
             try:
                 replies = landing.read(landed.path)
             except landing.LandingError as error:
@@ -201,6 +215,10 @@ def leftovers(feed: Feed, stores: Stores, market_now: datetime) -> list[Delivery
             clock = min(received, market_now)
             found.append(read_replies(feed.reader(replies), stores, landed, kind, replies, clock)[0])
     return found
+
+
+def _is_in_good_hands(kind: str, path: Path) -> bool:
+    return kind not in LIVE_KINDS and time.time() - path.stat().st_mtime < ABANDONED_AFTER_S
 
 
 def newest_of(delivery: Delivery) -> dict[str, datetime]:

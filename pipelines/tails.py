@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from pipelines.analytics.params import IndicatorParams, carried
-from pipelines.calendars import reach
+from pipelines.calendars import reach, those_of
 from pipelines.market import CONTINUOUS, Interval
 from warehouse import tails
 
@@ -42,9 +42,8 @@ def read_tail(
     """The tail of every series in `fronts` (source, symbol, first_new, rows: how many are new), staged before and after."""
     front = fronts["first_new"].min()
     assert isinstance(front, datetime)
-    span = max(
-        reach(calendars.get(s, CONTINUOUS), interval, params.lookback) for s in fronts["source"].unique()
-    )
+    followed = {c for s in fronts["source"].unique() for c in those_of(s, calendars) or {CONTINUOUS}}
+    span = max(reach(calendar, interval, params.lookback) for calendar in followed)
     missing, parts = fronts, [Tail(pl.DataFrame(), _no_state(params))]
     for distance in (span, 3 * span + FURTHER):
         few = missing.filter(pl.col("rows") <= MANY)

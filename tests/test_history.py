@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -186,3 +187,24 @@ def test_history_derived_part_by_part_is_what_it_is_at_once(
                 lake.con.execute(f"DELETE FROM {table}")
     assert found[0] == found[1]
     assert all(found[0])
+
+
+def test_the_minute_takes_a_batch_of_history_only_when_its_loader_is_long_gone(
+    lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    start = NOW.replace(second=0) - timedelta(hours=9)
+    history.fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.load_bars", killed)
+        with pytest.raises(KeyboardInterrupt):
+            history.backfill(lake.con, lake.context, "run-1", start, NOW, "binance")
+    run_minute(lake, replica)
+    assert lake.one("SELECT count(*) FROM bars WHERE source = 'binance'") < 100
+    [left] = lake.context.landing.glob("binance/backfill/*/*.zst")
+    os.utime(left, (0, 0))
+    replica.clock.advance(60)
+    run_minute(lake, replica)
+    assert lake.one("SELECT count(*) FROM bars WHERE source = 'binance'") > 500

@@ -54,18 +54,23 @@ def progress(con: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
 
 
 def calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Source -> calendar of its series."""
-    return dict(con.execute("SELECT source, any_value(calendar) FROM core.series GROUP BY source").fetchall())
+    """Source -> calendar of most of its series."""
+    return dict(con.execute("SELECT source, mode(calendar) FROM core.series GROUP BY source").fetchall())
 
 
-def stage_calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Temporary tables `series_now` (source, symbol, calendar) and `sessions_now`; source -> calendar.
+def series_calendars(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
+    """source, symbol, calendar of every series."""
+    return con.execute("SELECT source, symbol, calendar FROM core.series ORDER BY ALL").fetchall()
+
+
+def stage_calendars(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
+    """Temporary tables `series_now` (source, symbol, calendar) and `sessions_now`; the rows of the first.
 
     The models read these copies: each mention of a table of the lake costs a query of its catalog, 5-10 ms.
     """
     con.execute("CREATE OR REPLACE TEMP TABLE series_now AS SELECT source, symbol, calendar FROM core.series")
-    found = con.execute("SELECT source, any_value(calendar) FROM series_now GROUP BY source").fetchall()
-    bound = [calendar for _, calendar in found if calendar != "24/7"]
+    found = con.execute("FROM series_now ORDER BY source, symbol").fetchall()
+    bound = sorted({calendar for _, _, calendar in found if calendar != "24/7"})
     if bound:
         sessions = f"calc.sessions WHERE calendar IN {literals(bound)}"
     else:
@@ -73,7 +78,7 @@ def stage_calendars(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE sessions_now AS SELECT calendar, open_ts, close_ts FROM {sessions}"
     )
-    return dict(found)
+    return found
 
 
 def waiting_rows(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> pl.DataFrame:

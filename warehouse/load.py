@@ -82,7 +82,7 @@ def load_bars(
 ) -> Loaded:
     """Accepted closed one-minute bars (BAR_SCHEMA, unique by key) and quarantined rows of one batch.
 
-    calendars: source -> trading calendar, for series the warehouse has not met.
+    calendars: source -> trading calendar, `source:SYMBOL` -> one of its own, for series the warehouse has not met.
     """
     with writer(location):
         with snapshot(con):
@@ -334,11 +334,12 @@ def _new_series(con: duckdb.DuckDBPyConnection, calendars: dict[str, str], batch
         con,
         "new_series",
         f"""
-        SELECT DISTINCT s.source, s.symbol, coalesce(c.calendar, '24/7') AS calendar,
+        SELECT DISTINCT s.source, s.symbol, coalesce(own.calendar, usual.calendar, '24/7') AS calendar,
                {literal(batch.kind)} AS origin, {literal(batch.known_at)} AS first_seen
         FROM stage_bars AS s
         ANTI JOIN core.series AS k USING (source, symbol)
-        LEFT JOIN (VALUES {known}) AS c(source, calendar) ON c.source = s.source""",
+        LEFT JOIN (VALUES {known}) AS own(name, calendar) ON own.name = s.source || ':' || s.symbol
+        LEFT JOIN (VALUES {known}) AS usual(name, calendar) ON usual.name = s.source""",
     )
 
 

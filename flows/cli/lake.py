@@ -43,7 +43,7 @@ def feed_lags(con: Connection, now: datetime) -> list[Row]:
                coalesce(calendar, '24/7') AS calendar
         FROM source_states AS st
         LEFT JOIN (SELECT source, max(ts) AS ts FROM bars GROUP BY source) AS newest USING (source)
-        LEFT JOIN (SELECT source, any_value(calendar) AS calendar FROM series GROUP BY source) AS c USING (source)
+        LEFT JOIN (SELECT source, mode(calendar) AS calendar FROM series GROUP BY source) AS c USING (source)
         ORDER BY st.source
         """,
     )

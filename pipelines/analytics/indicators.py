@@ -34,7 +34,7 @@ LOOKBACK = IndicatorParams().lookback
 """Earlier bars that the tail of `advance` needs with the usual periods; `params.lookback` with any."""
 
 BarsPerYear = float | Mapping[str, float]
-"""Bars in a year, for the annualised volatility: one number, or one per source."""
+"""Bars in a year, for the annualised volatility: one number, or one per source and `source:SYMBOL`."""
 
 _KEYS = ("source", "symbol", "ts")
 _CATCH_UP = 16
@@ -137,6 +137,21 @@ def _sorted(bars: pl.DataFrame) -> pl.DataFrame:
     return bars.sort(_KEYS)
 
 
+def of_series(values: Mapping[str, float]) -> pl.Expr:
+    """Each row's value: that of its `source:SYMBOL` where it has one of its own, else that of its `source`."""
+    usual = {
+        name: value
+        for name, value in values.items()
+        if name.partition(":")[0] not in values or ":" not in name
+    }
+    own = {name: value for name, value in values.items() if name not in usual}
+    by_source = pl.col("source").replace_strict(usual, return_dtype=pl.Float64)
+    if not own:
+        return by_source
+    name = pl.concat_str("source", "symbol", separator=":")
+    return name.replace_strict(own, default=None, return_dtype=pl.Float64).fill_null(by_source)
+
+
 def _frame(
     bars: pl.DataFrame,
     pieces: Sequence[Mapping[str, Floats]],
@@ -148,11 +163,7 @@ def _frame(
     computed = [n for n in (*public, *hidden) if n not in (*VOLUME_COLUMNS, "volatility_ann")]
     values = {n: np.concatenate([p[n] for p in pieces]) if pieces else np.empty(0) for n in computed}
     judged = judge(bars)
-    year = (
-        pl.col("source").replace_strict(dict(bars_per_year), return_dtype=pl.Float64)
-        if isinstance(bars_per_year, Mapping)
-        else pl.lit(float(bars_per_year))
-    )
+    year = of_series(bars_per_year) if isinstance(bars_per_year, Mapping) else pl.lit(float(bars_per_year))
     return (
         judged.select(*_KEYS, *VOLUME_COLUMNS)
         .hstack(pl.DataFrame(values).fill_nan(None))

@@ -13,10 +13,11 @@ from pipelines.analytics import detectors
 from pipelines.analytics.baseline import judge
 from pipelines.analytics.history import Bars
 from pipelines.analytics.history import rows as whole_rows
+from pipelines.analytics.indicators import of_series
 from pipelines.analytics.newest import Block, newest_rows
 from pipelines.analytics.params import VOLUME_COLUMNS, IndicatorParams, columns, hidden_columns
 from pipelines.baselines import judged_by
-from pipelines.calendars import bars_per_year
+from pipelines.calendars import bars_per_year, by_source
 from pipelines.derived import NEEDS_PAST, Derived, Plan, detect
 from pipelines.market import Interval
 from pipelines.recent.arrivals import Arrivals
@@ -244,7 +245,7 @@ def _judged(
 ) -> pl.DataFrame:  # fmt: skip
     """The new bars with all their indicators, as the detectors and the alert rules read them."""
     names = [n for n in (*columns(plan.params), *hidden_columns(plan.params)) if n in computed]
-    calendars = dict(past.series.select("source", "calendar").iter_rows())
+    calendars = by_source(past.series.select("source", "symbol", "calendar").iter_rows())
     year = bars_per_year(calendars, interval, plan.session_minutes)
     extra = {"rsi_prev": None, "volatility_median": None, **before}
     found = pl.DataFrame({name: computed[name] for name in names}).fill_nan(None)
@@ -254,8 +255,7 @@ def _judged(
     ).fill_nan(None)  # fmt: skip
     whole = new.hstack(found).hstack(held)
     return whole.with_columns(
-        volatility_ann=pl.col("volatility_20")
-        * pl.col("source").replace_strict(year, return_dtype=pl.Float64).sqrt(),
+        volatility_ann=pl.col("volatility_20") * of_series(year).sqrt(),
         bars_seen=pl.col("bars_seen").cast(pl.Int64),
     ).select(
         *(n for n in new.columns if n not in VOLUME_COLUMNS),

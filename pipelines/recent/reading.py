@@ -13,7 +13,7 @@ import polars as pl
 
 from pipelines.analytics.params import IndicatorParams, carried
 from pipelines.baselines import TABLE
-from pipelines.calendars import reach
+from pipelines.calendars import by_source, reach
 from pipelines.market import CONTINUOUS, MINUTE, Interval
 from pipelines.recent.matrices import TS, Floats, Matrices, spliced
 from pipelines.recent.past import Past
@@ -68,7 +68,7 @@ def read(con: duckdb.DuckDBPyConnection, wanted: Wanted) -> Past | None:
     if not set(wanted.sources) <= progress.keys() or recent.has_pending(con):
         return None
     series = recent.series(con, wanted.sources)
-    calendars = dict(series.select("source", "calendar").iter_rows())
+    calendars = by_source(series.select("source", "symbol", "calendar").iter_rows())
     bars, state = {}, {}
     for interval in (Interval(60), *wanted.intervals):
         name = str(interval)
