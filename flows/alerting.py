@@ -143,6 +143,7 @@ def site_options(
         ),
         rules=[_in_force(rule, silences) for rule in in_force(rules_of(context, asked), now)],
         silences=silences,
+        channels=list(routes_of(context)),
         watched={Series(source.name, symbol) for source in settings.sources for symbol in source.symbols},
         settings=[
             ("", row.key, row.value, row.origin.rpartition("/")[2])

@@ -15,7 +15,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
 from flows.context import Context, assemble, writing
-from flows.pairs import scan_params
+from flows.pair_universe import scan_params
 from flows.quality import write
 from flows.runs import market_now, recorded
 from pipelines.analytics.certificate import FINDING, of_indicators, of_path, of_volumes, reach, verdicts

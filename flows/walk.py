@@ -206,14 +206,16 @@ def latency(values: Sequence[float]) -> tuple[float, float, float, int]:
 def feed_health(run: Run) -> pl.DataFrame:
     """One row a source for the feed rules: source, symbol (null), ts, latency_p99_ms, stale_s, gap_minutes.
 
-    stale_s is null while the market is shut: nothing is due then.
+    stale_s is null while the market is shut: nothing is due then. gap_minutes are those of the watched symbols.
     """
     rows: list[dict[str, Any]] = []
-    gaps = dict(
-        run.con.execute(
-            "SELECT source, sum(minutes)::DOUBLE FROM gaps WHERE state = 'open' GROUP BY source"
-        ).fetchall()
-    )
+    watched = {(one.name, symbol) for one in run.context.settings.sources for symbol in one.symbols}
+    gaps: dict[str, float] = {}
+    for source, symbol, minutes in run.con.execute(
+        "SELECT source, symbol, minutes FROM gaps WHERE state = 'open'"
+    ).fetchall():
+        if (source, symbol) in watched:
+            gaps[source] = gaps.get(source, 0.0) + minutes
     for one in run.ingested:
         if one.state == "stopped":
             continue
@@ -226,7 +228,7 @@ def feed_health(run: Run) -> pl.DataFrame:
                 "ts": naive(market),
                 "latency_p99_ms": latency(waits)[1] if waits else None,
                 "stale_s": _stale_s(run, one, market),
-                "gap_minutes": gaps.get(one.source),
+                "gap_minutes": gaps.get(one.source, 0.0),
             }
         )
     numbers = ("latency_p99_ms", "stale_s", "gap_minutes")

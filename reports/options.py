@@ -49,6 +49,7 @@ class SiteOptions:
     market_now:    the market's own clock, which decides what is old; default `now`
     intervals:     windows the pages show, narrowest first
     silences:      those in force at `now`
+    channels:      names of the channels that are told at once; without one, only the site tells
     watched:       the series that are polled, so that others cannot be late; None: all there are
     touched:       series whose history came beside the minute: all their files are written anew
     settings:      (section, key, value, where it comes from), shown on the methods page; never a secret
@@ -65,6 +66,7 @@ class SiteOptions:
     limits: Limits = field(default_factory=Limits)
     rules: Sequence[RuleInForce] = ()
     silences: Sequence[Silence] = ()
+    channels: Sequence[str] = ()
     watched: Collection[Series] | None = None
     touched: Collection[Series] = ()
     settings: Sequence[tuple[str, str, str, str]] = ()

@@ -151,14 +151,21 @@ class Snapshot:
 
     @cached_property
     def newest_fits(self) -> list[Row]:
-        """The newest fit of every pair with its live z-score, most stretched first."""
+        """The newest fit of every pair with its live z-score: those that hold first, then the most stretched."""
         live = {(r["pair"], r["interval"]): r for r in self.spreads.iter_rows(named=True)}
         fits = []
         for fit in self.fits.filter(pl.col("age") == 1).iter_rows(named=True):
             now = live.get((fit["pair"], fit["interval"]))
             z = now["zscore"] if now and now["zscore"] is not None else fit["zscore"]
             fits.append(fit | {"z": z, "z_at": now["ts"] if now else fit["fitted_at"]})
-        return sorted(fits, key=lambda f: -abs(f["z"]) if f["z"] is not None else 1)
+        return sorted(
+            fits, key=lambda f: (not f["is_cointegrated"], -abs(f["z"]) if f["z"] is not None else 1)
+        )
+
+    @cached_property
+    def pair_names(self) -> dict[str, str]:
+        """A pair's name in the warehouse -> its legs' symbols."""
+        return {fit["pair"]: f"{fit['symbol_y']} / {fit['symbol_x']}" for fit in self.newest_fits}
 
     @cached_property
     def feeds(self) -> list[Feed]:

@@ -13,10 +13,14 @@ import pytest
 from flows import history, walk
 from flows.context import assemble
 from pipelines import ingest
+from pipelines.ingest import Ingested
+from pipelines.market import naive
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from pipelines.settings_sources import Source
 from tests.lakes import Lake, new_lake
+from warehouse.connect import transaction
+from warehouse.stage import literals
 
 NOW = datetime(2026, 11, 20, 15, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -237,3 +241,21 @@ def test_a_shut_exchange_is_idle_and_not_stale(lake: Lake, replica: Replica):
     assert {one.source: one.state for one in run.ingested} == {"binance": "ok", "yahoo": "idle"}
     stale = {row["source"]: row["stale_s"] for row in walk.feed_health(run).to_dicts()}
     assert stale == {"binance": 30.0, "yahoo": None}
+
+
+def test_open_gaps_count_for_watched_symbols_and_none_is_zero_so_that_their_alert_ends(
+    lake: Lake, replica: Replica
+):
+    run = walk.Run(lake.context, lake.con, "run-1", now_of(replica))
+    run.ingested = [Ingested("binance", "ok", None, now_of(replica), now_of(replica))]
+
+    def minutes_after(symbol: str, minutes: int, state: str) -> float:
+        at = naive(now_of(replica))
+        row = ("binance", symbol, at, at, minutes, state, "rest", None, naive(datetime.now(UTC)), "run-1")
+        with transaction(lake.con, lake.context.location):
+            lake.con.execute(f"INSERT INTO calc.gap_events VALUES {literals(row)}")
+        return float(walk.feed_health(run)["gap_minutes"].item())
+
+    assert minutes_after("GONEUSDT", 7, "open") == 0
+    assert minutes_after(COINS[0], 3, "open") == 3
+    assert minutes_after(COINS[0], 3, "healed") == 0

@@ -100,7 +100,7 @@ def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
     return Line(
         tone="resolved" if is_over else alert["severity"],
         mark="RESOLVED" if is_over else alert["severity"].upper(),
-        name=alert.get("pair") or alert.get("symbol") or alert.get("source") or "?",
+        name=_legs(alert, evidence) or alert.get("symbol") or alert.get("source") or "?",
         what=_joined(_label(column, alert), alert.get("interval")),
         against=against,
         how=_over(alert) if is_over else how,
@@ -156,6 +156,12 @@ def pair_line(pair: Facts, site: Site, today: datetime) -> Line:
 
 def _joined(*parts: str | None, by: str = " ") -> str:
     return by.join(part for part in parts if part)
+
+
+def _legs(alert: Facts, evidence: Facts) -> str | None:
+    """A pair by the symbols of its legs; its name where the evidence has none."""
+    legs = [str(series).partition(":")[2] for series in evidence.get("series") or ()]
+    return " / ".join(legs) if alert.get("pair") and len(legs) == 2 else alert.get("pair")
 
 
 def _label(column: str, alert: Facts) -> str:

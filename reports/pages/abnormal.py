@@ -65,7 +65,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "source": key.source,
         "symbol": key.symbol,
         "pair": alert["pair"],
-        "name": subject_name(key, alert["pair"]),
+        "name": subject_name(snap, key, alert["pair"]),
         "path": subject_path(snap, key, alert["pair"]),
         "what": f"{kind_name(kind) if kind in KIND_NAMES else alert['rule']} {facts.get('interval') or ''}".strip(),
         "rule": alert["rule"],
@@ -90,7 +90,7 @@ def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
         "source": key.source,
         "symbol": key.symbol,
         "pair": None,
-        "name": subject_name(key, None),
+        "name": subject_name(snap, key, None),
         "path": subject_path(snap, key, None),
         "what": f"{kind_name(anomaly['kind'])} {anomaly['interval'] or ''}".strip(),
         "rule": None,
@@ -107,8 +107,10 @@ def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
     }
 
 
-def subject_name(key: Series, pair: str | None) -> str:
-    return pair or key.symbol or key.source
+def subject_name(snap: Snapshot, key: Series, pair: str | None) -> str:
+    """A pair by the symbols of its legs, a symbol, or the source."""
+    legs = snap.pair_names.get(pair) if pair else None
+    return legs or pair or key.symbol or key.source
 
 
 def subject_path(snap: Snapshot, key: Series, pair: str | None) -> str:
@@ -170,7 +172,8 @@ def _event(at: datetime, who: str, text: str, tone: str, href: str) -> dict[str,
 def _alert_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
     events = []
     for alert in snap.alerts.iter_rows(named=True):
-        who = alert["pair"] or alert["symbol"] or alert["source"] or ""
+        key = Series(alert["source"] or "", alert["symbol"] or "")
+        who = subject_name(snap, key, alert["pair"])
         href = alert_path(alert["id"])
         if alert["fired_at"] and alert["fired_at"] >= start:
             events.append(

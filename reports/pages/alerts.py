@@ -22,6 +22,7 @@ def index_page(snap: Snapshot) -> Page:
         "pending": [row for row in rows if row["state"] == "pending"],
         "resolved": [row for row in rows if row["state"] == "resolved" and row["fired_at"]][:200],
         "deliveries": snap.deliveries.head(60).to_dicts(),
+        "channels": snap.options.channels,
         "dead": snap.deliveries.filter(pl.col("state") == "dead").height,
         "rules": snap.options.rules,
         "silences": sorted(snap.options.silences, key=lambda one: one.ends_at),
@@ -67,7 +68,7 @@ def alert_row(snap: Snapshot, alert: Row) -> dict[str, Any]:
     names = [alert["id"], *subjects_of(alert["source"], alert["symbol"], alert["pair"])]
     quiet = silence_of(snap.options.silences, alert["rule"], names, snap.options.now)
     return alert | {
-        "name": subject_name(key, alert["pair"]),
+        "name": subject_name(snap, key, alert["pair"]),
         "path": subject_path(snap, key, alert["pair"]),
         "href": alert_path(alert["id"]),
         "lasted": None if not alert["fired_at"] else end - alert["fired_at"],

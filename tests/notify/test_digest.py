@@ -152,6 +152,13 @@ def test_an_alert_message_says_how_many_were_held_back(alert_row):
     )  # fmt: skip
 
 
+def test_a_pairs_alert_is_called_by_its_legs(alert_row):
+    pair = alert_row["facts"]["alerts"][0] | {"symbol": None, "pair": "binance-ETHUSDT~binance-BTCUSDT"}
+    pair["evidence"] = pair["evidence"] | {"series": ["binance:ETHUSDT", "binance:BTCUSDT"]}
+    facts = alert_row["facts"] | {"alerts": [pair]}
+    assert render(facts, Site()).subject.startswith("CRITICAL ETHUSDT / BTCUSDT ")
+
+
 def test_one_alert_is_its_own_subject(alert_row):
     facts = alert_row["facts"] | {"alerts": alert_row["facts"]["alerts"][:1], "occasion": "repeat"}
     assert render(facts, Site()).subject.startswith("Still firing: CRITICAL BTCUSDT Price move 1m: +6.2 %")
