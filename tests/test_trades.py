@@ -249,7 +249,7 @@ def test_minutes_come_from_trades_only_where_all_of_them_are_known(lake, tmp_pat
 def test_yahoos_totals_run_on_from_segment_to_segment(lake, tmp_path, replica):
     folder = tmp_path / "streams"
     desk = Desk(lake, folder)
-    session = replica.streams.dialects[2].open("/", "", NOON.timestamp() - 30)
+    session = replica.streams.dialects[2].open("/", "version=2", NOON.timestamp() - 30)
     session.hear('{"subscribe":["AAPL"]}')
     volume = []
     for minute in range(1, 5):

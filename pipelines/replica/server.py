@@ -35,6 +35,7 @@ from pipelines.replica.venues.binance_streams import BinanceStreams
 from pipelines.replica.venues.coinbase import Coinbase
 from pipelines.replica.venues.keyed import dialects
 from pipelines.replica.venues.kraken import Kraken
+from pipelines.replica.venues.matches_streams import MatchesStreams
 from pipelines.replica.venues.yahoo import Yahoo
 from pipelines.replica.venues.yahoo_streamer import YahooStreamer
 from pipelines.replica.wire import Venue
@@ -140,7 +141,13 @@ def assemble(
         book,
         clock,
         faults,
-        [BinanceStreams(book, "binance"), BinanceStreams(book, "binance_futures"), YahooStreamer(book)],
+        [
+            BinanceStreams(book, "binance"),
+            BinanceStreams(book, "binance_futures"),
+            YahooStreamer(book),
+            MatchesStreams(book, "coinbase"),
+            MatchesStreams(book, "kraken"),
+        ],
         app.stopping,
     )
     app.control.latency_s = config.latency_s

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.sources.binance_stream import BinanceFuturesStream, BinanceStream
+from pipelines.sources.coinbase_stream import CoinbaseStream
+from pipelines.sources.kraken_stream import KrakenStream
 from pipelines.sources.streams import Stream, StreamFactory, websocket_url
 from pipelines.sources.yahoo_stream import YahooStream
 
@@ -12,6 +14,8 @@ STREAMS: Mapping[str, StreamFactory] = {
     "binance": BinanceStream,
     "binance_futures": BinanceFuturesStream,
     "yahoo": YahooStream,
+    "coinbase": CoinbaseStream,
+    "kraken": KrakenStream,
 }
 
 

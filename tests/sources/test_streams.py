@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 
 from pipelines.replica.server import Replica
+from pipelines.settings_sources import CAN_STREAM
 from pipelines.sources.binance_stream import BinanceFuturesStream, BinanceStream
+from pipelines.sources.coinbase_stream import CoinbaseStream
 from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line, Patience, lines
+from pipelines.sources.kraken_stream import KrakenStream
+from pipelines.sources.stream_registry import STREAMS
 from pipelines.sources.streams import websocket_url
 from pipelines.sources.yahoo_stream import YahooStream, decode
 from tests.replica.conftest import NOON
@@ -84,14 +89,70 @@ def test_answers_and_other_events_are_no_trades_and_no_rejects():
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("file", "stream", "trades"),
-    [("BINANCE.ws.1.0", BinanceStream, 2), ("BINANCE_FUTURES.ws.1.0", BinanceFuturesStream, 91)],
+    [
+        ("BINANCE.ws.1.0", BinanceStream, 2),
+        ("BINANCE_FUTURES.ws.1.0", BinanceFuturesStream, 91),
+        ("COINBASE.ws.28.0.matches_ticker", CoinbaseStream, 107),
+        ("KRAKEN.ws.48.0", KrakenStream, 10),
+    ],
 )
 def test_recorded_frames_load_without_an_error(shared_data: Path, file, stream, trades):
     recorded = gzip.decompress((shared_data / "payloads" / "cryptofeed" / f"{file}.txt.gz").read_bytes())
-    frames = [line.split(b": ", 1)[1] for line in recorded.splitlines()[1:] if line]
+    frames = [line.split(b": ", 1)[1] for line in recorded.splitlines()[1:] if line and b" <- " not in line]
     read = stream().parse(frames)
     assert (read.trades.height, read.rejects.height) == (trades, 0)
-    assert read.trades.height + read.others == len(frames)
+    assert read.trades["frame"].n_unique() + read.others == len(frames)
+    assert read.trades.null_count().row(0) == (0,) * read.trades.width
+
+
+MATCH = {"type": "match", "trade_id": 7, "side": "sell", "size": "2", "price": "10.5", "product_id": "BTC-USD",
+         "sequence": 9, "time": "2023-11-14T22:13:20.123000Z"}  # fmt: skip
+TRADED = {
+    "symbol": "BTC/USD",
+    "side": "buy",
+    "price": 10.5,
+    "qty": 2,
+    "trade_id": 7,
+    "timestamp": "2023-11-14T22:13:20.123Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("stream", "said", "symbol", "broken"),
+    [
+        (CoinbaseStream(), MATCH, "BTC-USD", {"side": "none"}),
+        (CoinbaseStream(), MATCH, "BTC-USD", {"price": "1_0"}),
+        (CoinbaseStream(), MATCH, "BTC-USD", {"time": "yesterday"}),
+        (KrakenStream(), TRADED, "XBTUSD", {"trade_id": 1.5}),
+        (KrakenStream(), TRADED, "XBTUSD", {"qty": None}),
+    ],
+)
+def test_coinbases_makers_and_krakens_takers_are_one_side_here(stream, said, symbol, broken):
+    def frame_of(**changes: Any) -> bytes:
+        one = said | changes
+        return orjson.dumps(one if "type" in one else {"channel": "trade", "type": "update", "data": [one]})
+
+    read = stream.parse([b'{"type":"heartbeat","channel":"heartbeat"}', frame_of(), frame_of(**broken)])
+    assert read.trades.rows() == [
+        (stream.name, symbol, 7, datetime(2023, 11, 14, 22, 13, 20, 123000), 10.5, 2.0, "buy", 1, 1)
+    ]
+    assert (read.rejects["payload"].to_list(), read.others) == ([frame_of(**broken).decode()], 1)
+
+
+@pytest.mark.parametrize(("make", "symbol"), [(CoinbaseStream, "BTC-USDT"), (KrakenStream, "XBTUSDT")])
+def test_coinbase_and_kraken_are_followed_trade_by_trade(replica: Replica, make, symbol):
+    async def act(line: Line, heard: Heard) -> None:
+        await until(lambda: replica.streams.open and replica.streams.open[0].session.seen_ms)
+        replica.clock.advance(120)
+        await until(lambda: len(heard.frames) > 60)
+
+    stream = make(replica.ws_url)
+    _, heard = follow(replica, act, stream, (symbol,))
+    trades = stream.parse(heard.frames).trades
+    truth = replica.ask("trades", venue=stream.name, symbol=symbol, **{"from": NOON.timestamp()})["rows"]
+    stored = trades.select("trade_id", "price", "qty", pl.col("side") == "sell").rows()
+    assert stored == [(row[0], row[1], row[2], row[6]) for row in truth[: len(stored)]]
+    assert set(trades["symbol"]) == {symbol}
 
 
 MESSAGE = (
@@ -140,6 +201,10 @@ def test_what_traded_between_two_glances_is_the_growth_of_the_total():
     assert read.trades.select("trade_id", "qty").rows() == [(1000, 10.0), (2000, 30.0), (5000, 4.0)]
     assert (read.rejects.height, YahooStream().totals(frames)) == (1, {"AAPL": 9.0})
     assert YahooStream().parse(frames[:1]).trades.is_empty()
+
+
+def test_whoever_may_stream_has_a_stream():
+    assert set(STREAMS) == CAN_STREAM
 
 
 def test_symbols_are_followed_once_and_by_as_many_connections_as_it_takes():

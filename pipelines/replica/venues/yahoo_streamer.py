@@ -16,12 +16,11 @@ from pipelines.replica.stream_frames import Frame
 from pipelines.replica.truth import MINUTE_S, Book
 
 DAY_S = 86400
-PATHS = ("/", "/streamer")
 _VARINT, _TEXT, _FLOAT = 0, 2, 5
 
 
 class YahooStreamer:
-    """The dialect; version 2 of the streamer lives on the root path."""
+    """The dialect; the streamer lives on the root path, told apart by its `version`."""
 
     name = "yahoo"
 
@@ -29,7 +28,8 @@ class YahooStreamer:
         self.book = book
 
     def open(self, path: str, query: str, now: float) -> YahooSession | None:
-        return YahooSession(self.book, now=now) if path in PATHS else None
+        mine = path == "/streamer" or (path == "/" and "version" in query)
+        return YahooSession(self.book, now=now) if mine else None
 
 
 @dataclass
