@@ -61,10 +61,7 @@ def new_points(
     rows = con.execute(
         f"SELECT pair, max(ts) FROM calc.pair_series WHERE interval = {interval} GROUP BY pair"
     ).fetchall()
-    stored, last = (
-        dict(rows),
-        {int(i): panel.ts[-1] for panel in scan.panels for i in panel.pairs if len(panel.ts)},
-    )
+    stored, last = dict(rows), scan.newest()
     names, after = {}, {}
     for i in which.tolist():
         name, kept = slug(scan.pairs[i]), stored.get(slug(scan.pairs[i]))

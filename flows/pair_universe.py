@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,14 +43,14 @@ def universe(wanted: str | Sequence[Pair], frame: pl.DataFrame) -> list[Pair]:
     if not isinstance(wanted, str):
         resolved = [(_series(y, names), _series(x, names)) for y, x in wanted]
         return [(y, x) for y, x in resolved if y and x]
-    pairs = _pairs_of(wanted, names)
-    if len(pairs) > MOST_TESTED:
-        chosen, pairs = _fewer(wanted, most_traded(frame, names), MOST_TESTED)
+    if _count(wanted, names) > MOST_TESTED:
+        series = len(names)
+        names = list(_fewer(wanted, most_traded(frame, names), MOST_TESTED))
         log.warning(
             "pairs: %d series make more than %d pairs; tested are those of the %d most traded",
-            len(names), MOST_TESTED, len(chosen),
+            series, MOST_TESTED, len(names),
         )  # fmt: skip
-    return pairs
+    return all_pairs(names) if wanted == "all" else same_source_pairs(names)
 
 
 def kept(wanted: str | Sequence[Pair], frame: pl.DataFrame, scan: Scan) -> Integers:
@@ -57,7 +58,7 @@ def kept(wanted: str | Sequence[Pair], frame: pl.DataFrame, scan: Scan) -> Integ
     if not isinstance(wanted, str) or len(scan.pairs) <= MOST_KEPT:
         return np.arange(len(scan.pairs))
     names = _names(frame)
-    chosen, _ = _fewer(wanted, most_traded(frame, names), MOST_KEPT)
+    chosen = _fewer(wanted, most_traded(frame, names), MOST_KEPT)
     some = set(chosen)
     rows = scan.found | np.array([y in some and x in some for y, x in scan.pairs])
     log.warning(
@@ -86,16 +87,18 @@ def _names(frame: pl.DataFrame) -> list[str]:
     return [f"{source}:{symbol}" for source, symbol in frame.select("source", "symbol").unique().iter_rows()]
 
 
-def _pairs_of(wanted: str, names: Sequence[str]) -> list[Pair]:
-    return all_pairs(names) if wanted == "all" else same_source_pairs(names)
-
-
-def _fewer(wanted: str, ranked: Sequence[str], most: int) -> tuple[Sequence[str], list[Pair]]:
-    """As many of the first series as make at most `most` pairs, and these."""
+def _fewer(wanted: str, ranked: Sequence[str], most: int) -> Sequence[str]:
+    """As many of the first series as make at most `most` pairs."""
     chosen = ranked
-    while len(pairs := _pairs_of(wanted, chosen)) > most:
+    while _count(wanted, chosen) > most:
         chosen = chosen[: len(chosen) - max(len(chosen) // 20, 1)]
-    return chosen, pairs
+    return chosen
+
+
+def _count(wanted: str, names: Sequence[str]) -> int:
+    """How many pairs they make, without making them."""
+    groups = Counter("" if wanted == "all" else name.split(":", 1)[0] for name in names)
+    return sum(size * (size - 1) // 2 for size in groups.values())
 
 
 def _series(wanted: str, names: Sequence[str]) -> str | None:

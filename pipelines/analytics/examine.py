@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,11 @@ class Scan:
     def found(self) -> Booleans:
         """Pairs that pass the correction; `fits` may still find a reason against one."""
         return np.nan_to_num(self.q, nan=1.0) <= self.params.fdr
+
+    def newest(self) -> dict[int, datetime]:
+        """The newest bar in common of each pair that has one."""
+        ends = ((panel.pairs.tolist(), panel.ts[-1]) for panel in self.panels if len(panel.ts))
+        return {pair: end for pairs, end in ends for pair in pairs}
 
 
 def examine(closes: pl.DataFrame, pairs: Sequence[Pair], params: ScanParams) -> Scan:

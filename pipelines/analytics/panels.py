@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 
 import numpy as np
 import polars as pl
@@ -43,7 +43,8 @@ def all_pairs(series: Iterable[str]) -> list[Pair]:
 
 def same_source_pairs(series: Iterable[str]) -> list[Pair]:
     """Each two series of one venue once: the usual universe."""
-    return [pair for pair in all_pairs(series) if _source(pair[0]) == _source(pair[1])]
+    venues = groupby(sorted(series), key=_source)
+    return [pair for _, names in venues for pair in combinations(names, 2)]
 
 
 def wide(closes: pl.DataFrame) -> pl.DataFrame:

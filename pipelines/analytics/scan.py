@@ -36,11 +36,13 @@ def scan_series(scanned: Scan, which: Integers, after: Mapping[str, datetime] | 
     params, paths = scanned.params, []
     for panel in scanned.panels:
         todo: dict[int, list[int]] = {}
+        first: dict[datetime | None, int] = {None: 0}
         for place in np.flatnonzero(wanted[panel.pairs]).tolist():
             known = (after or {}).get(pair_name(scanned.pairs[panel.pairs[place]]))
-            since = 0 if known is None else int(panel.ts.search_sorted(known, side="right"))
-            if since < len(panel.ts):
-                todo.setdefault(since, []).append(place)
+            if known not in first:
+                first[known] = int(panel.ts.search_sorted(known, side="right"))
+            if first[known] < len(panel.ts):
+                todo.setdefault(first[known], []).append(place)
         for since, places in todo.items():
             for start in range(0, len(places), CHUNK):
                 some = places[start : start + CHUNK]
