@@ -17,9 +17,10 @@ from itertools import count
 from typing import Any
 
 from flows import logs
+from flows.chosen import settings_in_force, streams_of
 from flows.collection import state_path, streams_folder, wish_of, write
-from flows.context import Context, assemble
 from pipelines.segments import SegmentError, owned, seal_leftovers
+from pipelines.settings import Settings
 from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line, lines
 from pipelines.sources.streams import Stream
@@ -58,10 +59,10 @@ class Intake:
 class Collector:
     """Follows the streams while that is wished, and notes its state each second; `leave` ends it."""
 
-    def __init__(self, context: Context, patient: bool = False) -> None:
-        self.context = context
+    def __init__(self, settings: Settings, patient: bool = False) -> None:
+        self.settings = settings
         self.patient = patient
-        self.data_dir = context.settings.data_dir
+        self.data_dir = settings.data_dir
         self.folder = streams_folder(self.data_dir)
         self.leaving = asyncio.Event()
         self.intakes: list[Intake] = []
@@ -71,7 +72,7 @@ class Collector:
         with ExitStack() as held:
             if not await self._own(held):
                 return
-            sealed = seal_leftovers(self.folder, self.context.settings.collector.codec == "zstd")
+            sealed = seal_leftovers(self.folder, self.settings.collector.codec == "zstd")
             if sealed:
                 log.info("%d segments of an earlier collector sealed", len(sealed))
             while not self.leaving.is_set():
@@ -128,11 +129,11 @@ class Collector:
             self.intakes = []
 
     def _open(self, stop: asyncio.Event) -> list[Intake]:
-        chosen = self.context.settings.collector
+        chosen = self.settings.collector
         options = SpoolOptions(chosen.queue_mb << 20, chosen.codec == "zstd")
         batching = Batching(chosen.linger_ms / 1000, chosen.batch_kb << 10)
         intakes = []
-        for stream, symbols in self.context.streams():
+        for stream, symbols in streams_of(self.settings):
             spool = Spool(self.folder, stream.name, options)
             followed = [Line(stream, group, spool.put, stop, batching) for group in lines(stream, symbols)]
             intakes.append(Intake(stream, spool, followed))
@@ -153,9 +154,9 @@ class Collector:
             )
 
 
-async def serve(context: Context, patient: bool = False) -> None:
+async def serve(settings: Settings, patient: bool = False) -> None:
     """Collects until SIGTERM, SIGINT or SIGHUP."""
-    collector = Collector(context, patient)
+    collector = Collector(settings, patient)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, collector.leave)
@@ -163,9 +164,9 @@ async def serve(context: Context, patient: bool = False) -> None:
 
 
 def main() -> None:
-    context = assemble()
-    logs.set_up(context.settings.log_level, context.settings.log_format)
-    asyncio.run(serve(context, patient=True))
+    settings = settings_in_force()
+    logs.set_up(settings.log_level, settings.log_format)
+    asyncio.run(serve(settings, patient=True))
 
 
 if __name__ == "__main__":

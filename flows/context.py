@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,20 +12,19 @@ from urllib.parse import urlsplit
 import duckdb
 import polars as pl
 
-from flows.demo_config import demo_environment
+from flows.chosen import settings_in_force, streams_of
 from pipelines.analytics.detectors import Thresholds
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
 from pipelines.derived import Plan
 from pipelines.ingest import Feed, Stores
 from pipelines.market import CONTINUOUS, Interval, Series, naive
 from pipelines.secrets import SecretError
-from pipelines.settings import Settings, load
+from pipelines.settings import Settings
 from pipelines.settings_sources import Source as SourceSettings
 from pipelines.sources import factory, registry
 from pipelines.sources.base import Source, SourceOptions
 from pipelines.sources.bulk import FOLDERS, BulkArchive
 from pipelines.sources.standby import Standby
-from pipelines.sources.stream_registry import stream_of
 from pipelines.sources.streams import Stream
 from warehouse import build
 from warehouse.connect import Location, connect, transaction
@@ -111,12 +109,7 @@ class Context:
 
     def streams(self) -> list[tuple[Stream, tuple[str, ...]]]:
         """The streams of the sources that have one and want it, each with its symbols."""
-        found = [
-            (stream_of(source.name, source.stream_url, source.base_url), source.symbols)
-            for source in self.settings.sources
-            if source.stream
-        ]
-        return [(stream, symbols) for stream, symbols in found if stream]
+        return streams_of(self.settings)
 
     def _adapter(self, source: SourceSettings, for_history: bool = False) -> Source:
         make = factory(source.name)
@@ -145,10 +138,7 @@ def assemble(settings: Settings | None = None) -> Context:
 
     A data folder that the demo made keeps its own configuration: no command mixes real data into it.
     """
-    chosen = settings or load()
-    demo = chosen.data_dir / "demo.toml"
-    if demo.exists() and chosen.path != demo:
-        chosen = load(demo, demo_environment(os.environ, chosen.data_dir))
+    chosen = settings_in_force(settings)
     home = chosen.data_dir / "warehouse"
     catalog = chosen.warehouse.catalog.reveal() if chosen.warehouse.catalog else ""
     return Context(

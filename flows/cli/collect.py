@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import getpass
 
+from flows.chosen import settings_in_force, streams_of
 from flows.cli.call import Injected
 from flows.collect import serve
 from flows.collection import status_of, wish
-from flows.context import assemble
 from warehouse.errors import TapewatchError
 
 
@@ -17,13 +17,13 @@ def collect(*, call: Injected) -> None:
 
     Example: tapewatch collect
     """
-    context = assemble(call.settings)
-    followed = context.streams()
+    settings = settings_in_force(call.settings)
+    followed = streams_of(settings)
     if not followed:
         raise TapewatchError("no source streams: write `stream = true` below a [[source]] such as binance")
     for stream, symbols in followed:
         print(f"{stream.name}: {', '.join(symbols)}", flush=True)
-    asyncio.run(serve(context))
+    asyncio.run(serve(settings))
 
 
 def start(*, call: Injected) -> None:
@@ -31,7 +31,7 @@ def start(*, call: Injected) -> None:
 
     Example: tapewatch start
     """
-    data = assemble(call.settings).settings.data_dir
+    data = settings_in_force(call.settings).data_dir
     print(wish(data, True, _who()).words)
     if status_of(data)["state"] == "absent":
         print(
@@ -49,7 +49,7 @@ def stop(*, reason: str = "", call: Injected) -> None:
     reason
         Shown wherever the stop is.
     """
-    print(wish(assemble(call.settings).settings.data_dir, False, _who(), reason).words)
+    print(wish(settings_in_force(call.settings).data_dir, False, _who(), reason).words)
 
 
 def _who() -> str:

@@ -54,7 +54,7 @@ def collecting(lake: Lake, act: Callable[[Collector], Awaitable[None]]) -> None:
     """Runs the lake's collector while `act` does things."""
 
     async def run() -> None:
-        collector = Collector(lake.context)
+        collector = Collector(lake.context.settings)
         task = asyncio.create_task(collector.run())
         try:
             await act(collector)
@@ -265,7 +265,7 @@ def test_a_second_collector_says_that_there_is_one(lake: Lake):
     async def act(collector: Collector) -> None:
         await connected(collector)
         with pytest.raises(SegmentError, match="another collector"):
-            await Collector(lake.context).run()
+            await Collector(lake.context.settings).run()
 
     collecting(lake, act)
 
