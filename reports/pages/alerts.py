@@ -12,7 +12,8 @@ from reports.pages.abnormal import evidence, subject_name, subject_path
 from reports.pages.shell import Page, alert_path
 from reports.snapshot import Row, Snapshot
 
-NESTED = {"columns": "what the rule read", "worst": "the worst of it", "end": "how it ended"}
+NESTED = {"columns": "what the rule read"}
+TOLD_ABOVE = ("worst", "end")
 
 
 def index_page(snap: Snapshot) -> Page:
@@ -41,6 +42,7 @@ def alert_page(snap: Snapshot, alert: Row) -> Page:
     facts = evidence(alert)
     model = {
         "alert": row,
+        "ended_with": (facts.get("end") or {}).get("value"),
         "facts": [
             (name.replace("_", " "), value)
             for name, value in facts.items()
@@ -49,7 +51,7 @@ def alert_page(snap: Snapshot, alert: Row) -> Page:
         "nested": [
             (NESTED.get(name, name.replace("_", " ")), _table(value))
             for name, value in facts.items()
-            if isinstance(value, dict | list) and value
+            if isinstance(value, dict | list) and value and name not in TOLD_ABOVE
         ],
         "sql": str(facts["sql"]) if facts.get("sql") else _sql(alert, facts),
     }
