@@ -18,7 +18,7 @@ from pipelines.market import Series, utc
 
 SHOWN = 12
 """Rows of each section in the message; the site has all."""
-SHOWN_OF_HISTORY = 6
+SHOWN_OF_HISTORY = 8
 GRAVE = ("critical", "high")
 
 
@@ -99,11 +99,14 @@ def _told(alert: Alert, silences: Sequence[Silence]) -> dict[str, Any]:
 
 
 def _history(history: History | None, until: datetime) -> dict[str, Any] | None:
-    """One line on history that was loaded, and its critical and high episodes, the worst first."""
+    """One line on history that was loaded, and its critical and high episodes: each series' worst, then the others."""
     if history is None:
         return None
     counts = dict(history.anomalies.group_by("severity").len().iter_rows())
     grave = episodes(history.anomalies.filter(pl.col("severity").is_in(GRAVE)), until, worst_first=True)
+    if grave.height:
+        nth = pl.int_range(pl.len()).over("source", "symbol")
+        grave = grave.sort(pl.col("severity") != "critical", nth > 0, maintain_order=True)
     rows = [_jsonable(row) for row in grave.iter_rows(named=True)]
     return {
         "bars": history.bars,

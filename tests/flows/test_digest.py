@@ -194,14 +194,20 @@ def test_an_import_of_old_history_shows_up_in_the_next_digest(lake):
 
 def test_what_history_holds_is_one_line_and_its_gravest(lake):
     anomaly(lake, NOON, ts=NOON - HOUR, number=0, severity="medium")
-    for number, severity in enumerate(["medium"] * 5 + ["high"] * 7 + ["critical"], start=1):
+    for number, severity in enumerate(["medium"] * 5 + ["high"] * 9 + ["critical"] * 2, start=1):
         anomaly(lake, NOON, ts=NOON - timedelta(days=30, hours=number), number=number, severity=severity)
+    insert(
+        lake, "calc.anomalies", "peg", "binance", "USDCUSDT", "1h", NOON - timedelta(days=30), "price_spike",
+        0.91, 0.99, 0.92, None, "critical", "", "run-1", NOON,
+    )  # fmt: skip
     facts = run(lake, NOON + MINUTE).facts
     assert [row["worst_id"] for row in facts["episodes"]] == ["a0"]
     told = facts["history"]
-    assert (told["anomalies"], told["episodes_total"], len(told["episodes"])) == (13, 8, 6)
-    assert told["counts"] == {"critical": 1, "high": 7, "medium": 5, "info": 0}
-    assert told["episodes"][0]["worst_id"] == "a13"
+    assert (told["anomalies"], told["episodes_total"], len(told["episodes"])) == (17, 12, 8)
+    assert told["counts"] == {"critical": 3, "high": 9, "medium": 5, "info": 0}
+    assert [row["severity"] for row in told["episodes"][:4]] == ["critical"] * 3 + ["high"]
+    # The third critical one is the worst of its series, and so comes before the second of the other.
+    assert [row["symbol"] for row in told["episodes"][:3]] == ["BTCUSDT", "USDCUSDT", "BTCUSDT"]
     assert run(lake, NOON + HOUR).facts["history"] is None
 
 
