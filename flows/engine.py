@@ -12,17 +12,30 @@ import sys
 
 from flows.processes import die_with_parent
 
+NUMERIC = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def one_thread(names: tuple[str, ...]) -> None:
+    """One thread for the numeric libraries that these variables are for, unless somebody has said otherwise."""
+    for name in names:
+        os.environ.setdefault(name, "1")
+
+
+def warm_minute() -> None:
+    """Everything the minute's flow can have ahead of its minute."""
+    one_thread((*NUMERIC, "POLARS_MAX_THREADS"))
+    # DuckDB imports pandas at its first bound parameter: half a second for nothing the minute needs.
+    sys.modules["pandas"] = None  # type: ignore[assignment]
+    runpy.run_module("flows.warming")
+
 
 def main() -> None:
     """Warms the minute if asked to, then hands over to Prefect's engine."""
     die_with_parent()
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
     wanted, sys.argv[1:] = sys.argv[1:], []
     if "minute" in wanted:
-        # DuckDB imports pandas at its first bound parameter: half a second for nothing the minute needs.
-        sys.modules["pandas"] = None  # type: ignore[assignment]
-        runpy.run_module("flows.warming")
+        warm_minute()
+    one_thread(NUMERIC)
     runpy.run_module("prefect.engine", run_name="__main__")
 
 

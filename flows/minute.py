@@ -146,6 +146,7 @@ def _open() -> tuple[Context, duckdb.DuckDBPyConnection]:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     context = assemble()
     con = connect(context.location)
+    con.execute("SET threads = 1")  # a minute's rows are few: two threads mostly wait for each other
     prepare(con, context)
     return context, con
 

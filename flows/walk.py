@@ -64,6 +64,10 @@ class Run:
         self.orders: Orders | None = None
         self.took_ms: dict[str, list[float]] = {}
 
+    def newest_bars(self, source: str) -> dict[str, datetime]:
+        """Symbol -> its newest minute in the past at hand; empty where there is none."""
+        return self.past.newest_bars(source) if self.past else {}
+
     @property
     def market_now(self) -> datetime:
         """The furthest of the sources' own clocks; ours where none answered."""
@@ -90,7 +94,7 @@ def ingest(run: Run, feed: Feed) -> Ingested:
     stores = run.context.stores(run.con, run.run_id)
     try:
         sessions_at = partial(sessions_around, run.con)
-        result = ingest_minute(feed, stores, run.scheduled, sessions_at)
+        result = ingest_minute(feed, stores, run.scheduled, sessions_at, run.newest_bars(feed.source.name))
         result = stand_in(feed, stores, run.scheduled, sessions_at, result)
     except TapewatchError as error:
         result = Ingested(feed.source.name, "failed", str(error), None, None)
@@ -252,7 +256,9 @@ def _stale_s(run: Run, one: Ingested, market: datetime) -> float | None:
         opened = current["open_ts"].item(0)
     else:
         opened = None
-    marks = [*watermarks(run.con, one.source, due - timedelta(days=1)).values()]
+    day_ago = due - timedelta(days=1)
+    known = run.newest_bars(one.source) or watermarks(run.con, one.source, day_ago)
+    marks = [ts for ts in known.values() if ts >= day_ago]
     for delivery in one.deliveries:
         marks += newest_of(delivery).values()
     newest = max(marks, default=None)
@@ -261,7 +267,9 @@ def _stale_s(run: Run, one: Ingested, market: datetime) -> float | None:
 
 
 def _write_states(con: duckdb.DuckDBPyConnection, run: Run, now: datetime) -> None:
-    for one in run.ingested:
-        market = naive(one.market_now) if one.market_now else None
-        row = (one.source, one.state, one.reason, market, naive(now), run.run_id)
-        con.execute(f"INSERT INTO core.source_states VALUES {literals(row)}")
+    rows = [
+        (one.source, one.state, one.reason, one.market_now and naive(one.market_now), naive(now), run.run_id)
+        for one in run.ingested
+    ]
+    if rows:
+        con.execute(f"INSERT INTO core.source_states VALUES {', '.join(map(literals, rows))}")

@@ -12,7 +12,7 @@ from pipelines.market import Interval
 from warehouse import build
 
 VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad")
-TABLE = ["source", "symbol", "session", "bucket", *VALUES, "log_sessions"]
+_TABLE = ["source", "symbol", "session", "bucket", *VALUES, "log_sessions"]
 _KEY = ["source", "symbol", "ts"]
 
 
@@ -36,7 +36,7 @@ def with_baseline(
     if fresh.height:
         stored = stored.filter(~pl.col("source").is_in(fresh["source"].unique().to_list()))
     table = pl.concat(
-        [part.select(TABLE) for part in (fresh, stored) if part.height] or [stored.select(TABLE)]
+        [part.select(_TABLE) for part in (fresh, stored) if part.height] or [stored.select(_TABLE)]
     )
     whole = new.filter("is_complete")
     parts = [whole.join(table, on=["source", "symbol", "session", "bucket"], how="inner")]
@@ -50,16 +50,6 @@ def with_baseline(
     columns = (*_KEY, *VALUES, "log_sessions")
     known = pl.concat([part.select(columns) for part in parts])
     return new.join(_enough(known, min_sessions), on=_KEY, how="left"), fresh
-
-
-def judged_by(new: pl.DataFrame, table: pl.DataFrame, min_sessions: int) -> pl.DataFrame:
-    """The new bars with VALUES of the table's rows; partial windows have none.
-
-    table: the rows in force for the session of every new bar, columns TABLE
-    """
-    place = ["source", "symbol", "session", "bucket"]
-    rows = _enough(table.select(TABLE), min_sessions).with_columns(is_complete=pl.lit(True))
-    return new.join(rows, on=[*place, "is_complete"], how="left", maintain_order="left")
 
 
 def _enough(known: pl.DataFrame, min_sessions: int) -> pl.DataFrame:

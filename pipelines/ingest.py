@@ -109,12 +109,19 @@ class Ingested:
         return sum(load.rows_quarantined for load in self.loads)
 
 
-def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions_at: SessionsAt) -> Ingested:
+def ingest_minute(
+    feed: Feed,
+    stores: Stores,
+    scheduled: datetime,
+    sessions_at: SessionsAt,
+    at_hand: Mapping[str, datetime] | None = None,
+) -> Ingested:
     """Everything since each series' watermark up to the scheduled minute, by the source's own clock.
 
     scheduled: the run's minute, aware UTC. sessions_at: gives the sessions (open_ts, close_ts) of a
-    calendar around a market time; empty for a 24/7 venue. A source that cannot be asked gives state `failed`,
-    one that answered for a part of its symbols `partial`; nothing is raised for a venue.
+    calendar around a market time; empty for a 24/7 venue. at_hand: symbol -> its newest bar, where that is known
+    without asking the lake. A source that cannot be asked gives state `failed`, one that answered for a part of its
+    symbols `partial`; nothing is raised for a venue.
     """
     name = feed.source.name
     try:
@@ -124,7 +131,10 @@ def ingest_minute(feed: Feed, stores: Stores, scheduled: datetime, sessions_at: 
     until = market_until(scheduled, market_now, datetime.now(UTC))
     sessions = {c: sessions_at(c, until) for c in {feed.calendar, *feed.exceptions.values()}}
     left = leftovers(feed, stores, market_now)
-    marks = _marks(stores.con, name, feed.symbols, until)
+    oldest = naive(until - WATERMARK_REACH)
+    marks = {symbol: ts for symbol, ts in (at_hand or {}).items() if ts >= oldest}
+    if any(symbol not in marks for symbol in feed.symbols):
+        marks = _marks(stores.con, name, feed.symbols, until)
     for delivery in left:
         marks |= newest_of(delivery)
     requests = [
@@ -203,17 +213,18 @@ def leftovers(feed: Feed, stores: Stores, market_now: datetime) -> list[Delivery
     """
     known = loaded_batches(stores.con, feed.source.name)
     found = []
-    for landed in landing.pending(stores.landing, known):
-        name, kind = landed.batch_id.split("-", 2)[:2]
-        if name == feed.source.name and not _is_in_good_hands(kind, landed.path):
-            try:
-                replies = landing.read(landed.path)
-            except landing.LandingError as error:
-                _set_aside(landed.path, error)
-                continue
-            received = min((reply.server_time or market_now for reply in replies), default=market_now)
-            clock = min(received, market_now)
-            found.append(read_replies(feed.reader(replies), stores, landed, kind, replies, clock)[0])
+    for landed in landing.pending(stores.landing, known, feed.source.name):
+        kind = landed.batch_id.split("-", 2)[1]
+        if _is_in_good_hands(kind, landed.path):
+            continue
+        try:
+            replies = landing.read(landed.path)
+        except landing.LandingError as error:
+            _set_aside(landed.path, error)
+            continue
+        received = min((reply.server_time or market_now for reply in replies), default=market_now)
+        clock = min(received, market_now)
+        found.append(read_replies(feed.reader(replies), stores, landed, kind, replies, clock)[0])
     return found
 
 

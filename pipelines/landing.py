@@ -98,9 +98,15 @@ def read(path: Path) -> list[Reply]:
         ) from error
 
 
-def pending(folder: Path, known: Set[str]) -> list[Landed]:
-    """Sealed batches whose id is not in `known` (the ledger's), oldest first; unfinished ones are unseen."""
-    paths = (path for path in folder.glob("*/*/dt=*/*.zst") if path.name[0] != "." and path.stem not in known)
+def pending(folder: Path, known: Set[str], source: str = "*") -> list[Landed]:
+    """Sealed batches (of one source) whose id is not in `known` (the ledger's), oldest first; unfinished ones are unseen."""
+    # Names, not paths: a week of minutes is ten thousand files a source, looked at every minute.
+    paths = [
+        day / name
+        for day in folder.glob(f"{source}/*/dt=*")
+        for name in os.listdir(day)
+        if name.endswith(".zst") and name[0] != "." and name[:-4] not in known
+    ]
     return [
         _landed(path) for path in sorted(paths, key=lambda path: (path.parent.name, _minute(path), path.stem))
     ]

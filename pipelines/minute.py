@@ -13,14 +13,15 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from pipelines import derive, ingest
-from pipelines.derived import NEEDS_PAST, Derived, Plan
+from pipelines.derived import NEEDS_PAST, Derived, Plan, together
 from pipelines.ingest import Stores
 from pipelines.recent import past as memory
 from pipelines.recent import reading
 from pipelines.recent.advance import advance
-from pipelines.recent.arrivals import arrivals
+from pipelines.recent.arrivals import Arrivals, arrivals
 from pipelines.recent.matrices import NotAtHandError
 from pipelines.recent.past import Past
 from pipelines.recent.reading import Wanted
@@ -60,10 +61,8 @@ def past_at_hand(con: duckdb.DuckDBPyConnection, folder: Path, wanted: Wanted) -
             kept = None
         if kept and not reading.is_near_its_end(kept):
             return kept
-        found = reading.with_baselines(con, kept, wanted) if kept else reading.read(con, wanted)
-    if found:
-        memory.remember(folder, found, kept)
-    return found
+        found = reading.with_baselines(con, kept) if kept else reading.read(con, wanted)
+    return memory.remember(folder, found) if found else None
 
 
 def work_out(
@@ -100,9 +99,7 @@ def remember(con: duckdb.DuckDBPyConnection, folder: Path, work: Work, past: Pas
     """Keeps the past for the next run; after the commit, still holding the writer's lock."""
     if past is None or work.later is None:
         return None
-    later = work.later.marked(moved_on(con, past.mark))
-    memory.remember(folder, later, past)
-    return later
+    return memory.remember(folder, replace(work.later, mark=moved_on(con, past.mark)))
 
 
 def _at_hand(
@@ -113,15 +110,35 @@ def _at_hand(
     past: Past,
 ) -> Work:
     waiting = _waiting(con, past, deliveries)
-    found = arrivals(past, deliveries)
-    batches = {delivery.batch.source: delivery.batch.batch_id for delivery in deliveries}
-    derived, later = advance(past, found, batches, clocks, plan)
-    derived = replace(derived, batches=(*derived.batches, *waiting))
-    changes = tuple(
-        Change(delivery, fresh, changed)
-        for delivery, fresh, changed in zip(deliveries, found.fresh, found.changed, strict=True)
+    delivered = {delivery.batch.source: delivery for delivery in deliveries}
+    if len(delivered) < len(deliveries) or not all(
+        past.of(source) for source in delivered.keys() | clocks.keys()
+    ):
+        raise NotAtHandError("two batches of a source, or a source that was not there")
+    found = [arrivals(group, delivered.get(group.source)) for group in past.groups]
+    steps = [
+        advance(group, new, clocks.get(group.source), plan)
+        for group, new in zip(past.groups, found, strict=True)
+    ]
+    derived = Derived(
+        batches=(*(delivery.batch.batch_id for delivery in deliveries), *waiting),
+        clocks=dict(clocks),
+        windows=together([step.windows for step in steps]),
+        rows=together([step.rows for step in steps]),
+        anomalies=together([step.anomalies for step in steps]),
+        baselines=pl.DataFrame(),
+        all_new=not any(new.behind.any() for new in found),
     )
-    return Work(derived, changes, (), later)
+    later = replace(past, groups=tuple(step.past for step in steps))
+    return Work(derived, tuple(_change(delivery, found) for delivery in deliveries), (), later)
+
+
+def _change(delivery: Delivery, found: Sequence[Arrivals]) -> Change:
+    """What a delivery changes in all groups of its source. Raises NotAtHandError where some series is in none."""
+    own = [new for new in found if new.source == delivery.batch.source]
+    if sum(new.delivered for new in own) < delivery.bars.height:
+        raise NotAtHandError("a series that is new")
+    return Change(delivery, together([new.fresh for new in own]), together([new.changed for new in own]))
 
 
 def _holds(con: duckdb.DuckDBPyConnection, past: Past) -> bool:
@@ -133,8 +150,11 @@ def _holds(con: duckdb.DuckDBPyConnection, past: Past) -> bool:
 def _waiting(con: duckdb.DuckDBPyConnection, past: Past, deliveries: Sequence[Delivery]) -> list[str]:
     """Batches of others that no window waits for, such as trades: they are derived by being noted.
 
-    Raises NotAtHandError where more has been written since.
+    Raises NotAtHandError where more has been written since, or a delivery may have been loaded before.
     """
+    for batch in (delivery.batch for delivery in deliveries):
+        if batch.kind != "rest" or batch.batch_id <= _newest(past, batch.source):
+            raise NotAtHandError("a batch that may have been loaded before")
     changed = changed_since(con, past.mark)
     if changed is None or not changed <= BOOKS:
         raise NotAtHandError("others have written since")
@@ -145,3 +165,7 @@ def _waiting(con: duckdb.DuckDBPyConnection, past: Past, deliveries: Sequence[De
     if any(wanted or batch_id in mine for batch_id, wanted in waiting):
         raise NotAtHandError("others have loaded since")
     return [batch_id for batch_id, _ in waiting]
+
+
+def _newest(past: Past, source: str) -> str:
+    return max((group.newest for group in past.of(source)), default="")

@@ -107,16 +107,16 @@ def test_batch_by_batch_is_the_same_as_all_at_once(lake: Lake, seed: int, late: 
     assert_equal_lakes(lake, piecewise, at_once)
 
 
-@pytest.mark.parametrize("calendar", ["XNYS", "24/7"])
+@pytest.mark.parametrize("calendar", ["XNYS", "24/7", "both"])
 def test_minute_by_minute_into_a_session_is_the_same_as_all_at_once(lake: Lake, calendar: str):
     """Only a session's first bar of each width needs the lake; a missing minute, a burst and a close do not."""
     days = [date(2026, 2, 27), *(date(2026, 3, d) for d in (2, 3, 4, 5, 6))]
     bell = [datetime(d.year, d.month, d.day, 14, 30) + MINUTE * n for d in days for n in range(60)]
-    stamps, first = (bell, BELL) if calendar == "XNYS" else (nights(6), datetime(2026, 3, 9, 23, 51))
+    stamps, first = (nights(6), datetime(2026, 3, 9, 23, 51)) if calendar == "24/7" else (bell, BELL)
     live = [first + MINUTE * n for n in range(14)]
     one, other = (f"{name}_{calendar[:2].lower().strip('/')}" for name in ("minutely", "whole"))
     for name in (one, other):
-        lake.calendars[name] = calendar
+        lake.calendars |= {name: "XNYS", f"{name}:AAA": "24/7"} if calendar == "both" else {name: calendar}
     bars = tape([*(ts for ts in stamps if ts < first), *live], 11, one)
     bars = bars.filter((pl.col("symbol") == "AAA") | (pl.col("ts") != live[7]))
     burst = (pl.col("ts") == live[11]) & (pl.col("symbol") == "BBB")
@@ -129,7 +129,7 @@ def test_minute_by_minute_into_a_session_is_the_same_as_all_at_once(lake: Lake, 
         if lake.minute([came], {one: ts + MINUTE}, lake.past(one)).later is None:
             read.append(ts)
     midnight = datetime(2026, 3, 10)
-    assert read == ([BELL, BELL + 4 * MINUTE] if calendar == "XNYS" else [midnight, midnight + 4 * MINUTE])
+    assert read == ([midnight, midnight + 4 * MINUTE] if calendar == "24/7" else [BELL, BELL + 4 * MINUTE])
     lake.load(renamed(bars, other), "backfill")
     lake.derive({other: live[-1] + MINUTE})
     assert_equal_lakes(lake, one, other)

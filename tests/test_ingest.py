@@ -149,6 +149,29 @@ def test_what_a_killed_run_left_behind_is_loaded_once_by_the_next(
     assert lake.rows("SELECT batch_id FROM core.ledger GROUP BY ALL HAVING count(*) > 1") == []
 
 
+def test_a_run_killed_in_its_one_transaction_leaves_its_payload_and_nothing_else(
+    lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    run_minute(lake, replica)
+    replica.clock.advance(60)
+    run_minute(lake, replica)
+    count = "SELECT count(*), max(ts) FROM bars"
+    before = lake.rows(count)
+    replica.clock.advance(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(walk.alerting, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_minute(lake, replica)
+    assert lake.rows(count) == before
+    replica.clock.advance(60)
+    assert len(run_minute(lake, replica)["binance"].loads) == 2
+    assert_complete(lake, replica, "binance", COINS)
+    assert lake.rows("SELECT batch_id FROM core.ledger GROUP BY ALL HAVING count(*) > 1") == []
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "said"),
     [

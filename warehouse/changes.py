@@ -26,21 +26,21 @@ class Mark:
 
 
 def newest_mark(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> Mark:
-    """The state that this transaction, or a new one, reads. tables: names without their schema."""
+    """The state that this transaction reads. tables: names without their schema."""
     wanted = set(tables)
     found = con.execute(f"SELECT table_name, table_id FROM ducklake_table_info('{LAKE}')").fetchall()
-    return _newest(con, {str(number): name for name, number in found if name in wanted})
+    ((own,),) = con.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()
+    return _mark(con, f"WHERE snapshot_id = {own}", {str(n): name for name, n in found if name in wanted})
 
 
 def moved_on(con: duckdb.DuckDBPyConnection, before: Mark) -> Mark:
-    """The newest state, with the same tables watched; holding the writer's lock after a commit, that commit's."""
-    return _newest(con, before.tables)
+    """The state after a commit of ours, with the same tables watched; still holding the writer's lock."""
+    return _mark(con, "ORDER BY snapshot_id DESC LIMIT 1", before.tables)
 
 
-def _newest(con: duckdb.DuckDBPyConnection, tables: Mapping[str, str]) -> Mark:
-    ((snapshot,),) = con.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()
-    ((made_at,),) = con.execute(
-        f"SELECT snapshot_time::TIMESTAMP FROM {LAKE}.snapshots() WHERE snapshot_id = {literal(snapshot)}"
+def _mark(con: duckdb.DuckDBPyConnection, which: str, tables: Mapping[str, str]) -> Mark:
+    ((snapshot, made_at),) = con.execute(
+        f"SELECT snapshot_id, snapshot_time::TIMESTAMP FROM {LAKE}.snapshots() {which}"
     ).fetchall()
     return Mark(snapshot, made_at, tables)
 

@@ -134,9 +134,10 @@ def _write_rest(con: duckdb.DuckDBPyConnection, change: Change) -> Loaded:
 
 
 def _stamped(bars: pl.DataFrame, batch: Batch) -> pl.DataFrame:
-    """Bars with the columns of core.bars that say where they come from."""
+    """New bars with the columns of core.bars that say where they come from."""
     return bars.drop("is_closed").with_columns(
         vwap=pl.when(pl.col("volume") != 0).then(pl.col("turnover") / pl.col("volume")),
+        revision=pl.lit(1, pl.Int32),
         known_at=pl.lit(batch.known_at),
         run_id=pl.lit(batch.run_id),
         origin=pl.lit(batch.kind),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import duckdb
@@ -35,12 +35,11 @@ def series(con: duckdb.DuckDBPyConnection, sources: Sequence[str]) -> pl.DataFra
     )
 
 
-def sessions(con: duckdb.DuckDBPyConnection, calendars: Collection[str]) -> pl.DataFrame:
-    """calendar, open_ts, close_ts of the calendars' stored sessions, sorted by open_ts."""
+def sessions(con: duckdb.DuckDBPyConnection, calendar: str) -> pl.DataFrame:
+    """open_ts, close_ts of a calendar's stored sessions, sorted."""
     return frame(
         con,
-        "SELECT calendar, open_ts, close_ts FROM calc.sessions "
-        f"WHERE calendar IN {literals(calendars)} ORDER BY open_ts",
+        f"SELECT open_ts, close_ts FROM calc.sessions WHERE calendar = {literal(calendar)} ORDER BY open_ts",
     )
 
 
@@ -83,7 +82,7 @@ def newest_bars(
 def newest_indicators(
     con: duckdb.DuckDBPyConnection,
     interval: str,
-    sources: Sequence[str],
+    source: str,
     since: datetime,
     width: int,
     columns: Sequence[str],
@@ -94,7 +93,7 @@ def newest_indicators(
         con,
         f"""
         SELECT source, symbol, ts, {listed} FROM calc.indicators
-        WHERE interval = {literal(interval)} AND source IN {literals(sources)} AND ts >= {literal(since)}
+        WHERE interval = {literal(interval)} AND source = {literal(source)} AND ts >= {literal(since)}
         QUALIFY row_number() OVER (PARTITION BY source, symbol ORDER BY ts DESC) <= {width}""",
     )
 
@@ -108,19 +107,14 @@ def baseline_sessions(con: duckdb.DuckDBPyConnection, sources: Sequence[str]) ->
     return {(interval, source): session for interval, source, session in rows.fetchall()}
 
 
-def baselines(con: duckdb.DuckDBPyConnection, reach: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Rows of calc.volume_baseline: interval and the columns, for the sessions and buckets in `reach`.
-
-    reach: interval, source, session, first, last (bucket, inclusive)
-    """
-    stage(con, "reach", reach)
-    listed = ", ".join(f"b.{name}" for name in columns)
-    buckets = [reach["first"].min() or 0, reach["last"].max() or 0]
+def baselines(
+    con: duckdb.DuckDBPyConnection, interval: str, source: str, session: date, buckets: tuple[int, int]
+) -> pl.DataFrame:
+    """Rows of calc.volume_baseline of one session, buckets from the first to the last: symbol, bucket, the statistics."""
+    first, last = buckets
     return frame(
         con,
-        f"""
-        SELECT b.interval, {listed} FROM calc.volume_baseline AS b JOIN reach AS r
-          ON b.interval = r.interval AND b.source = r.source AND b.session = r.session
-         AND b.bucket BETWEEN r.first AND r.last
-        WHERE b.bucket BETWEEN {literal(buckets[0])} AND {literal(buckets[1])}""",
+        "SELECT * FROM calc.volume_baseline "
+        f"WHERE interval = {literal(interval)} AND source = {literal(source)} AND session = {literal(session)} "
+        f"AND bucket BETWEEN {literal(first)} AND {literal(last)}",
     )

@@ -1,273 +1,275 @@
-"""One minute on from the past at hand: new windows, indicators and anomalies, and the past of the next minute."""
+"""One minute on from a source's past at hand: new windows, indicators and anomalies, and the past of the next minute."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 import polars as pl
 
 from pipelines.analytics import detectors
 from pipelines.analytics.baseline import judge
-from pipelines.analytics.history import Bars
-from pipelines.analytics.history import rows as whole_rows
-from pipelines.analytics.indicators import of_series
-from pipelines.analytics.newest import Block, newest_rows
+from pipelines.analytics.history import Bars, rows
+from pipelines.analytics.newest import Recent, newest_row
 from pipelines.analytics.params import VOLUME_COLUMNS, IndicatorParams, columns, hidden_columns
-from pipelines.baselines import judged_by
-from pipelines.calendars import bars_per_year, by_source
-from pipelines.derived import NEEDS_PAST, Derived, Plan, detect
+from pipelines.calendars import bars_per_year
+from pipelines.derived import NEEDS_PAST, Plan, detect, together
 from pipelines.market import Interval
 from pipelines.recent.arrivals import Arrivals
 from pipelines.recent.closing import check_open, closed_windows, due_windows
 from pipelines.recent.matrices import TS, Booleans, Floats, Integers, Matrices, NotAtHandError, Rows
-from pipelines.recent.past import Past
-from pipelines.recent.places import Places, timestamps
+from pipelines.recent.past import Baseline, Group
+from pipelines.recent.places import places, timestamps
+
+PRICES = ("close", "volume", "ret_log", "high", "low")
+STORED_WINDOW = (
+    "source", "symbol", "interval", "ts", "open", "high", "low", "close", "volume", "vwap", "turnover", "trades",
+    "minutes", "minutes_expected", "is_complete", "ret_log", "std_dprice", "std_logret",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Step:
-    """One interval taken further: its matrices, and what the new rows are."""
+class Advanced:
+    """What one source's minute gives: rows as in `Derived`, and the past that it leaves."""
 
-    bars: Matrices
-    state: Matrices
+    windows: pl.DataFrame
     rows: pl.DataFrame
+    anomalies: pl.DataFrame
+    past: Group
 
 
-def advance(
-    past: Past, new: Arrivals, batches: Mapping[str, str], clocks: Mapping[str, datetime], plan: Plan
-) -> tuple[Derived, Past]:
-    """What the minute writes, and the past it leaves (its mark is set once it is committed).
+def advance(past: Group, new: Arrivals, clock: datetime | None, plan: Plan) -> Advanced:
+    """Everything that follows from the new bars and the clock (market time up to which minutes are over, naive UTC).
 
-    batches: source -> id of the delivery. clocks: source -> market time (naive UTC) up to which its minutes are over.
-    Raises NotAtHandError where the lake has to be read; everything is as `pipelines.derive` would have it.
+    It is what `pipelines.derive` has from the lake. Raises NotAtHandError where the lake has to be read.
     """
-    places = Places(past.series, past.sessions)
-    reached = {source: max(until, past.progress.get(source, until)) for source, until in clocks.items()}
-    check_open(past, places, new.touched, plan.intervals)
-    due = due_windows(past, reached, plan.intervals)
+    until = max(clock or past.until, past.until)
+    check_open(past, new.touched, plan.intervals)
+    due = due_windows(past, until, plan.intervals) if past.symbols else {}
     bars, state = dict(past.bars), dict(past.state)
-    windows, judged = [], []
+    windows, judged, found = [], [], []
     for interval in (Interval(60), *due):
         name = str(interval)
         if name == "1m":
             arrived, behind = new.rows, new.behind
         else:
-            arrived = closed_windows(past, bars["1m"], interval, due[interval])
-            behind = np.zeros(past.series.height, dtype=np.int64)
+            arrived = closed_windows(bars["1m"], interval, due[interval])
+            behind = np.zeros_like(new.behind)
         if not len(arrived.series):
             continue
-        step = _step(past, places, interval, arrived, behind, plan)
+        step = _step(past, interval, arrived, behind, plan)
         bars[name], state[name] = step.bars, step.state
         judged.append(step.rows)
+        found.append(detect(step.rows, interval, plan))
         if name != "1m":
             windows.append(_stored_windows(step.rows, arrived))
-    found = [detect(rows, Interval.parse(rows["interval"][0]), plan) for rows in judged]
-    derived = Derived(
-        batches=tuple(batches.values()),
-        clocks=dict(clocks),
-        windows=pl.concat(windows) if windows else pl.DataFrame(),
-        rows=pl.concat(judged) if judged else pl.DataFrame(),
-        anomalies=pl.concat(found) if found else pl.DataFrame(),
-        baselines=pl.DataFrame(),
-        all_new=not new.behind.any(),
-    )
-    later = replace(
-        past,
-        progress={**past.progress, **reached},
-        newest={**past.newest, **batches},
-        bars={name: held.trimmed(past.bars[name].width) for name, held in bars.items()},
-        state=state,
-    )
-    return derived, later
+    later = replace(past, until=until, newest=max(new.batch_id, past.newest), bars=bars, state=state)
+    return Advanced(together(windows), together(judged), together(found), later)
 
 
-def _step(
-    past: Past, places: Places, interval: Interval, arrived: Rows, behind: Integers, plan: Plan
-) -> Step:
-    """The rows of one interval in place of each series' last `behind` ones, with their indicators and judgement."""
+@dataclass(frozen=True)
+class _Step:
+    bars: Matrices
+    state: Matrices
+    rows: pl.DataFrame
+
+
+def _step(past: Group, interval: Interval, arrived: Rows, behind: Integers, plan: Plan) -> _Step:
+    """One interval with its new rows: their indicators and judgement, and the matrices that go on from them."""
     name = str(interval)
     old, former = past.bars[name], past.state[name]
-    nothing = np.full(len(arrived.series), np.nan)
-    bars = old.replaced(behind, Rows(arrived.series, {n: arrived.values.get(n, nothing) for n in old.names}))
-    counts = arrived.counts(past.series.height)
-    at = _columns_of(arrived.series, counts, bars.width)
-    bars["ret_log"][arrived.series, at] = _returns(bars, arrived.series, at, interval.seconds)
-    seeds = _seeds(bars, former, behind, counts)
-    computed = _indicators(bars, seeds, counts, arrived.series, plan.params)
-    for column in bars.names:
-        if column in computed:
-            bars[column][arrived.series, at] = computed[column]
-    kept = Rows(arrived.series, {TS: arrived.ts, **{n: computed[n] for n in former.names if n != TS}})
-    state = former.replaced(behind, kept).trimmed(former.width)
-    frame = _frame(past, places, interval, arrived, bars["ret_log"][arrived.series, at])
-    _check_baselines(past, frame)
-    judged = judge(judged_by(frame, past.baseline.filter(pl.col("interval") == name), plan.min_sessions))
-    return Step(
-        bars, state, _judged(judged, computed, _before(bars, arrived.series, at, name), interval, plan, past)
-    )
+    arrived = arrived.having({"ret_log": _returns(old, behind, arrived, interval.seconds)})
+    computed = _indicators(old, former, behind, arrived, plan.params)
+    whole = arrived.having(computed)
+    bars = old.grown(behind, whole).trimmed(len(old.old))
+    state = former.grown(behind, whole).trimmed(len(former.old))
+    baseline = past.baseline.get(name)
+    before = _before(bars, whole) if name in NEEDS_PAST else {}
+    return _Step(bars, state, _judged(past, interval, whole, baseline, before, computed, plan))
 
 
-def _columns_of(series: Integers, counts: Integers, width: int) -> Integers:
-    """The column in which each of the new rows stands."""
-    first = np.cumsum(counts) - counts
-    return width - counts[series] + np.arange(len(series)) - first[series]
-
-
-def _returns(bars: Matrices, series: Integers, at: Integers, width: int) -> Floats:
+def _returns(old: Matrices, behind: Integers, arrived: Rows, width: int) -> Floats:
     """Log returns between neighbours; NaN over a hole or a night."""
-    before = np.maximum(at - 1, 0)
-    close, ts = bars["close"], bars[TS]
-    joined = (at > 0) & (ts[series, at] - ts[series, before] == width)
+    close, ts = arrived.values["close"], arrived.ts
+    is_first = np.append(True, np.diff(arrived.series) != 0)
+    series = arrived.series[is_first]
+    near = old.tail(int(behind.max()) + 1)
+    last = near[len(near) - 1 - behind[series], :, series]
+    before = {"close": np.append(np.nan, close[:-1]), TS: np.append(np.nan, ts[:-1])}
+    for column, values in before.items():
+        values[is_first] = last[:, old.names.index(column)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(joined, np.log(close[series, at] / close[series, before]), np.nan)
+        return np.where(ts - before[TS] == width, np.log(close / before["close"]), np.nan)
 
 
-def _seeds(bars: Matrices, state: Matrices, behind: Integers, counts: Integers) -> dict[str, Floats]:
+def _indicators(
+    old: Matrices, state: Matrices, behind: Integers, arrived: Rows, params: IndicatorParams
+) -> dict[str, Floats]:
+    """Indicators of the new bars, in the order of their rows."""
+    counts = arrived.counts(old.series)
+    seeds = _seeds(old, state, behind, counts > 0)
+    newest = old.tail(params.lookback + int(behind.max()))
+    held = Matrices.of(PRICES, newest[:, [old.names.index(name) for name in PRICES]])
+    kept = (~np.isnan(held.old[:, 0])).sum(axis=0) - behind
+    seen = np.nan_to_num(seeds["bars_seen"])
+    is_young = ~(seen >= params.warm_up)
+    if ((counts > 0) & (kept < np.where(is_young, seen, np.minimum(seen, params.lookback)))).any():
+        raise NotAtHandError("a series of which more bars are needed")
+    look = held.grown(behind, arrived)
+    out = {name: np.full(len(arrived.series), np.nan) for name in _computed(params)}
+    _continue(look, seeds, counts, (counts > 0) & ~is_young, params, out)
+    young = (counts > 0) & is_young
+    if young.any():
+        _begin(look, kept + counts, counts, young, params, out)
+    return out
+
+
+def _continue(
+    look: Matrices, seeds: Mapping[str, Floats], counts: Integers, which: Booleans, params: IndicatorParams,
+    out: dict[str, Floats],
+) -> None:  # fmt: skip
+    """The new bars of series whose state is carried on, step by step, the oldest of all first."""
+    most, first = int(counts[which].max(initial=0)), np.cumsum(counts) - counts
+    whole = look.tail(params.lookback + most)
+    state = dict(seeds)
+    for back in range(most, 0, -1):
+        chosen = np.flatnonzero(which & (counts >= back))
+        every = slice(None) if len(chosen) == look.series else chosen
+        end = len(whole) - back + 1
+        cut = dict(zip(PRICES, whole[:end][:, :, every].transpose(1, 0, 2), strict=True))
+        recent = Recent(cut["close"], cut["volume"], cut["ret_log"], cut["high"][-1], cut["low"][-1])
+        found = newest_row(recent, {name: values[every] for name, values in state.items()}, params)
+        for name, values in found.items():
+            out[name][first[chosen] + counts[chosen] - back] = values
+            if name in state:
+                state[name] = state[name].copy()
+                state[name][every] = values
+
+
+def _begin(
+    look: Matrices, bars: Integers, counts: Integers, young: Booleans, params: IndicatorParams,
+    out: dict[str, Floats],
+) -> None:  # fmt: skip
+    """The new bars of series that are at hand from their first bar on."""
+    whole = look.tail(1 << 30)
+    number = np.flatnonzero(young)
+    pieces = [whole[len(whole) - bars[n] :, :, n] for n in number]
+    flat = dict(zip(PRICES, np.concatenate(pieces).T, strict=True))
+    edges = [0, *np.cumsum(bars[number]).tolist()]
+    found = rows(Bars(**flat), edges, params)
+    is_new = np.concatenate([np.arange(bars[n]) >= bars[n] - counts[n] for n in number])
+    is_theirs = np.repeat(young, counts)
+    for name in out:
+        out[name][is_theirs] = found[name][is_new]
+
+
+def _seeds(old: Matrices, state: Matrices, behind: Integers, has_new: Booleans) -> dict[str, Floats]:
     """Each series' stored row before its first new bar, by column; NaN where there is none."""
-    grown = counts > 0
-    if (behind[grown] >= state.width).any():
+    most = int(behind.max())
+    near = state.tail(most + 1)
+    if len(near) <= most:
         raise NotAtHandError("a correction of an older bar than indicators' states are kept of")
-    series = np.arange(len(counts))
-    found = state.data[:, series, state.width - 1 - np.minimum(behind, state.width - 1)]
-    last = np.where(
-        counts < bars.width, bars[TS][series, bars.width - 1 - np.minimum(counts, bars.width - 1)], np.nan
-    )
-    if (grown & ~np.isnan(last) & (found[0] != last)).any():
+    series = np.arange(old.series)
+    found = near[len(near) - 1 - behind, :, series].T
+    last = old.tail(most + 1)[most - behind, 0, series]
+    if (has_new & ~np.isnan(last) & (found[0] != last)).any():
         raise NotAtHandError("a bar without a stored row of indicators before it")
     return dict(zip(state.names, found, strict=True))
 
 
-def _indicators(
-    bars: Matrices, seeds: Mapping[str, Floats], counts: Integers, series: Integers, params: IndicatorParams
-) -> dict[str, Floats]:
-    """Indicators of the new bars, in the order of their rows."""
-    valid = bars.ends()
-    old, seen = valid - counts, np.nan_to_num(seeds["bars_seen"])
-    is_young = ~(seen >= params.warm_up)
-    if ((counts > 0) & (old < np.where(is_young, seen, np.minimum(seen, params.lookback)))).any():
-        raise NotAtHandError("a series of which more bars are needed")
-    flat = Bars(*(bars[name].ravel() for name in ("high", "low", "close", "volume", "ret_log")))
-    start = np.arange(len(counts)) * bars.width + bars.width - valid
-    together = (counts > 0) & ~is_young
-    out: dict[str, Floats] = {}
-    if together.any():
-        state = {name: values[together] for name, values in seeds.items()}
-        found = newest_rows(flat, Block(start[together], old[together], counts[together], state), params)
-        out = {name: _put(values, together[series]) for name, values in found.items()}
-    young = (counts > 0) & is_young
-    if young.any():
-        at_hand = (~np.isnan(bars[TS]) & young[:, None]).ravel()
-        edges = [0, *np.cumsum(valid[young]).tolist()]
-        is_new = np.concatenate(
-            [np.arange(v) >= v - c for v, c in zip(valid[young], counts[young], strict=True)]
-        )
-        for name, values in whole_rows(flat.take(at_hand), edges, params).items():
-            out.setdefault(name, np.full(len(series), np.nan))[young[series]] = values[is_new]
-    return out
+def _computed(params: IndicatorParams) -> list[str]:
+    return [
+        name
+        for name in (*columns(params), *hidden_columns(params))
+        if name not in (*VOLUME_COLUMNS, "volatility_ann")
+    ]
 
 
-def _put(values: Floats, where: Booleans) -> Floats:
-    if where.all():
-        return values
-    out = np.full(len(where), np.nan)
-    out[where] = values
-    return out
-
-
-def _frame(past: Past, places: Places, interval: Interval, arrived: Rows, ret_log: Floats) -> pl.DataFrame:
-    """The new bars as `warehouse.tails.new_rows` gives them, with their returns."""
-    anchor, _ = places.of(arrived.series, arrived.ts)
-    one = np.ones(len(arrived.series))
-    values = {
-        name: arrived.values[name]
-        for name in ("open", "high", "low", "close", "volume", "turnover", "trades")
-    }
-    counted = {name: arrived.values.get(name, one) for name in ("minutes", "minutes_expected", "is_complete")}
-    frame = pl.DataFrame(
-        {
-            "source": past.series["source"].gather(arrived.series),
-            "symbol": past.series["symbol"].gather(arrived.series),
-            "ts": timestamps(arrived.ts),
-            **values,
-            **counted,
-            "anchor": timestamps(anchor),
-            "bucket": (arrived.ts - anchor) // 60,
-            "ret_log": ret_log,
-        }
-    )
-    return frame.with_columns(
-        pl.col("turnover", "ret_log").fill_nan(None),
-        pl.col("trades").fill_nan(None).cast(pl.Int64),
-        pl.col("minutes", "minutes_expected", "bucket").cast(pl.Int32),
-        pl.col("is_complete") == 1,
-        interval=pl.lit(str(interval)),
-        session=pl.col("anchor").dt.date(),
-        is_new=pl.lit(True),
-    ).drop("anchor")
-
-
-def _check_baselines(past: Past, new: pl.DataFrame) -> None:
-    """Raises NotAtHandError where a bar is of another session than the baselines at hand, or of a minute beyond them."""
-    spans = new.group_by("source", "interval").agg(
-        pl.col("session").min().alias("oldest"), pl.col("session").max().alias("newest"),
-        pl.col("bucket").min().alias("low"), pl.col("bucket").max().alias("high"),
-    )  # fmt: skip
-    held = spans.join(past.reach, on=["source", "interval"]).filter(
-        pl.col("oldest") == pl.col("session"), pl.col("newest") == pl.col("session"),
-        pl.col("low") >= pl.col("first"), pl.col("high") <= pl.col("last"),
-    )  # fmt: skip
-    if held.height < spans.height:
-        raise NotAtHandError("a bar whose baseline is not at hand")
-
-
-def _before(bars: Matrices, series: Integers, at: Integers, interval: str) -> dict[str, Floats]:
+def _before(bars: Matrices, arrived: Rows) -> dict[str, Floats]:
     """What detectors hold a bar against: the RSI before it, and the median volatility of the bars before it."""
-    if interval not in NEEDS_PAST or "rsi_14" not in bars.names:
-        return {}
-    usual = np.full(len(series), np.nan)
-    for column in np.unique(at):
-        here = at == column
-        past = bars["volatility_20"][series[here], max(column - detectors.VOLATILITY_BARS, 0) : column]
-        enough = (~np.isnan(past)).sum(axis=1) >= detectors.VOLATILITY_MIN_BARS
-        with np.errstate(invalid="ignore"):
-            medians = np.full(len(past), np.nan)
-            medians[enough] = np.nanmedian(past[enough], axis=1)
-        usual[here] = medians
-    return {"rsi_prev": bars["rsi_14"][series, np.maximum(at - 1, 0)], "volatility_median": usual}
+    counts = arrived.counts(bars.series)
+    first = np.cumsum(counts) - counts
+    most = int(counts.max())
+    tail = bars.tail(detectors.VOLATILITY_BARS + most)
+    volatility, rsi = (tail[:, bars.names.index(name)] for name in ("volatility_20", "rsi_14"))
+    usual, previous = np.full(len(arrived.series), np.nan), np.full(len(arrived.series), np.nan)
+    for back in range(1, most + 1):
+        chosen = np.flatnonzero(counts >= back)
+        at, row = first[chosen] + counts[chosen] - back, len(tail) - back
+        past = volatility[max(row - detectors.VOLATILITY_BARS, 0) : row, chosen]
+        enough = (~np.isnan(past)).sum(axis=0) >= detectors.VOLATILITY_MIN_BARS
+        usual[at[enough]] = np.nanmedian(past[:, enough], axis=0) if enough.any() else np.nan
+        previous[at] = rsi[row - 1, chosen] if row else np.nan
+    return {"rsi_prev": previous, "volatility_median": usual}
 
 
 def _judged(
-    new: pl.DataFrame, computed: Mapping[str, Floats], before: Mapping[str, Floats], interval: Interval,
-    plan: Plan, past: Past,
+    past: Group, interval: Interval, arrived: Rows, baseline: Baseline | None, before: Mapping[str, Floats],
+    computed: Mapping[str, Floats], plan: Plan,
 ) -> pl.DataFrame:  # fmt: skip
-    """The new bars with all their indicators, as the detectors and the alert rules read them."""
-    names = [n for n in (*columns(plan.params), *hidden_columns(plan.params)) if n in computed]
-    calendars = by_source(past.series.select("source", "symbol", "calendar").iter_rows())
-    year = bars_per_year(calendars, interval, plan.session_minutes)
-    extra = {"rsi_prev": None, "volatility_median": None, **before}
-    found = pl.DataFrame({name: computed[name] for name in names}).fill_nan(None)
-    held = pl.DataFrame(
-        {n: pl.Series(v, dtype=pl.Float64) if v is not None else pl.repeat(None, new.height, dtype=pl.Float64, eager=True)
-         for n, v in extra.items()}
-    ).fill_nan(None)  # fmt: skip
-    whole = new.hstack(found).hstack(held)
-    return whole.with_columns(
-        volatility_ann=pl.col("volatility_20") * of_series(year).sqrt(),
-        bars_seen=pl.col("bars_seen").cast(pl.Int64),
-    ).select(
-        *(n for n in new.columns if n not in VOLUME_COLUMNS),
-        *columns(plan.params), *hidden_columns(plan.params), "rsi_prev", "volatility_median",
-    )  # fmt: skip
+    """The new bars with their indicators and what they are judged by, as detectors and alert rules read them."""
+    anchor, _ = places(arrived.ts, past.sessions)
+    values, count = arrived.values, len(arrived.series)
+    one, none = np.ones(count), np.full(count, np.nan)
+    whole = values.get("is_complete", one) == 1
+    bucket = ((arrived.ts - anchor) // 60).astype(np.int64)
+    session = timestamps(anchor).dt.date()
+    year = bars_per_year({past.source: past.calendar}, interval, plan.session_minutes)[past.source]
+    frame = pl.DataFrame(
+        {
+            "source": pl.repeat(past.source, count, eager=True),
+            "symbol": pl.Series(past.symbols, dtype=pl.String).gather(arrived.series),
+            "interval": pl.repeat(str(interval), count, eager=True),
+            "ts": timestamps(arrived.ts),
+            **{name: values[name] for name in ("open", "high", "low", "close", "volume", "turnover")},
+            "trades": pl.Series(values["trades"], nan_to_null=True).cast(pl.Int64),
+            "minutes": values.get("minutes", one).astype(np.int32),
+            "minutes_expected": values.get("minutes_expected", one).astype(np.int32),
+            "is_complete": whole,
+            "session": session,
+            "bucket": bucket.astype(np.int32),
+            **_usual(baseline, arrived.series, session, bucket, whole, plan.min_sessions),
+            "ret_log": values["ret_log"],
+            "is_new": np.full(count, True),
+            **computed,
+            "volatility_ann": values["volatility_20"] * np.sqrt(year),
+            "bars_seen": computed["bars_seen"].astype(np.int64),
+            "rsi_prev": before.get("rsi_prev", none),
+            "volatility_median": before.get("volatility_median", none),
+        },
+        nan_to_null=True,
+    )
+    return judge(frame)
 
 
-def _stored_windows(rows: pl.DataFrame, arrived: Rows) -> pl.DataFrame:
+def _usual(
+    baseline: Baseline | None, series: Integers, session: pl.Series, bucket: Integers, whole: Booleans,
+    min_sessions: int,
+) -> dict[str, object]:  # fmt: skip
+    """The volumes usual for each bar, as `pipelines.baselines.with_baseline` joins them; none for a partial window.
+
+    Raises NotAtHandError for a bar of another session than the baselines at hand, or of a minute beyond them.
+    """
+    days: set[date] = set(session.unique().to_list())
+    if baseline is None or days != {baseline.session}:
+        raise NotAtHandError("a bar of another session than the baselines at hand")
+    row = bucket - baseline.first
+    if (row < 0).any() or (row >= len(baseline.usual.old)).any():
+        raise NotAtHandError("a bar of a minute beyond the baselines at hand")
+    values = baseline.usual.old[row, :, series].T
+    found = dict(zip(baseline.usual.names, np.where(whole, values, np.nan), strict=True))
+    enough = found["sessions"] >= min_sessions
+    enough_logs = enough & (found.pop("log_sessions") >= min_sessions)
+    usual = {
+        name: np.where(enough_logs if name.startswith("log_") else enough, column, np.nan)
+        for name, column in found.items()
+    }
+    return usual | {"sessions": pl.Series(usual["sessions"], nan_to_null=True).cast(pl.Int32)}
+
+
+def _stored_windows(judged: pl.DataFrame, arrived: Rows) -> pl.DataFrame:
     """The columns of calc.windows."""
     more = {name: arrived.values[name] for name in ("vwap", "std_dprice", "std_logret")}
-    whole = rows.hstack(pl.DataFrame(more).fill_nan(None))
-    return whole.select(
-        "source", "symbol", "interval", "ts", "open", "high", "low", "close", "volume", "vwap", "turnover", "trades",
-        "minutes", "minutes_expected", "is_complete", "ret_log", "std_dprice", "std_logret",
-    )  # fmt: skip
+    return judged.hstack(pl.DataFrame(more, nan_to_null=True)).select(STORED_WINDOW)

@@ -1,12 +1,13 @@
-"""Each series' newest bars as matrices: a row a series, the newest bar in the last column, NaN where there is none.
+"""Many series' newest bars as matrices: a row a bar, the newest last, a column a series, NaN where there is none.
 
 Times are seconds since 1970 as floats, so that one array holds everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ class NotAtHandError(Exception):
 
 @dataclass(frozen=True)
 class Rows:
-    """Bars of several series, sorted by series and time: the row of each one's series, and its values by name."""
+    """Bars of several series, sorted by series and time: each one's series by number, and its values by name."""
 
     series: Integers
     values: Mapping[str, Floats]
@@ -36,55 +37,77 @@ class Rows:
         """How many rows each of so many series has."""
         return np.bincount(self.series, minlength=series)
 
+    def having(self, values: Mapping[str, Floats]) -> Rows:
+        """The rows with more columns."""
+        return Rows(self.series, {**self.values, **values})
+
+
+class Place(NamedTuple):
+    """Where matrices lie on disk: the file's name, and how many rows it holds."""
+
+    file: str
+    rows: int
+
 
 @dataclass(frozen=True)
 class Matrices:
-    """`data[c, s, :]` holds column `names[c]` of series `s`, oldest first, its newest value last."""
+    """Column `names[c]` of series `s` is `[:, c, s]`: `old` as it lies at `place`, then `new` which is nowhere yet."""
 
     names: tuple[str, ...]
-    data: Floats
+    old: Floats
+    new: Floats
+    place: Place | None = None
 
-    def __getitem__(self, name: str) -> Floats:
-        column: Floats = self.data[self.names.index(name)]
-        return column
+    @classmethod
+    def of(cls, names: tuple[str, ...], data: Floats, place: Place | None = None) -> Matrices:
+        return cls(names, data, np.empty((0, *data.shape[1:])), place)
 
     @property
-    def width(self) -> int:
-        return int(self.data.shape[2])
+    def series(self) -> int:
+        return int(self.old.shape[2])
 
-    def ends(self) -> Integers:
-        """How many bars of each series there are."""
-        return np.asarray((~np.isnan(self[TS])).sum(axis=1), dtype=np.int64)
+    def tail(self, rows: int) -> Floats:
+        """The newest rows, all columns: (rows, columns, series), or as many as there are."""
+        if len(self.new) >= rows:
+            return self.new[len(self.new) - rows :]
+        older = self.old[max(len(self.old) + len(self.new) - rows, 0) :]
+        return np.concatenate([older, self.new]) if len(self.new) else older
 
-    def replaced(self, behind: Integers, rows: Rows) -> Matrices:
-        """Wider matrices in which each series' rows stand in place of its last `behind` bars."""
+    def column(self, name: str, rows: int) -> Floats:
+        """The newest rows of one column: (rows, series)."""
+        at = self.names.index(name)
+        new = self.new[:, at]
+        older = self.old[max(len(self.old) + len(new) - rows, 0) :, at]
+        return np.concatenate([older, new])[-rows:] if len(new) else older
+
+    def grown(self, behind: Integers, rows: Rows) -> Matrices:
+        """The matrices with the rows in place of each series' last `behind` bars."""
+        counts = rows.counts(self.series)
         values = np.stack([rows.values[name] for name in self.names])
-        return Matrices(self.names, spliced(self.data, behind, rows.counts(self.data.shape[1]), values))
+        if not behind.any() and (counts == counts[0]).all():
+            block = values.reshape(len(self.names), self.series, int(counts[0])).transpose(2, 0, 1)
+            return replace(self, new=np.concatenate([self.new, block]))
+        return Matrices.of(self.names, spliced(self.tail(1 << 30), behind, counts, values))
 
-    def trimmed(self, width: int) -> Matrices:
-        """The newest `width` columns."""
-        return Matrices(self.names, self.data[:, :, -width:])
+    def trimmed(self, rows: int) -> Matrices:
+        """Not more rows than these, of matrices that lie nowhere yet."""
+        return self if self.place else Matrices.of(self.names, self.tail(rows))
 
 
 def spliced(old: Floats, behind: Integers, counts: Integers, values: Floats) -> Floats:
-    """`old` without each series' last `behind` columns and with its `counts` new values behind the others.
+    """`old` without each series' last `behind` rows, and with its `counts` new ones below the others.
 
-    old: (columns, series, width); values: (columns, all new ones, series after series). The answer is as wide as
-    its longest row, and aligned on the right.
+    old: (rows, columns, series); values: (columns, all new ones, series after series). The answer is as high as its
+    highest column, and aligned at the bottom.
     """
-    width = old.shape[2] + max(int((counts - behind).max(initial=0)), 0)
-    shapes = np.unique(np.stack([behind, counts]), axis=1).T
-    out = np.full((*old.shape[:2], width), np.nan)
+    height = len(old) + max(int((counts - behind).max(initial=0)), 0)
+    out = np.full((height, *old.shape[1:]), np.nan)
     first = np.cumsum(counts) - counts
-    for gone, come in shapes.tolist():
+    for gone, come in np.unique(np.stack([behind, counts]), axis=1).T.tolist():
         where = np.flatnonzero((behind == gone) & (counts == come))
-        chosen: slice | Integers = slice(None) if len(where) == old.shape[1] else where
-        kept = old.shape[2] - gone
-        out[:, chosen, width - kept - come : width - come] = old[:, chosen, :kept]
+        kept = len(old) - gone
+        out[height - kept - come : height - come, :, where] = old[:kept, :, where]
         if come:
-            out[:, chosen, width - come :] = values[:, first[where][:, None] + np.arange(come)]
+            block = values[:, first[where][:, None] + np.arange(come)]
+            out[height - come :, :, where] = block.transpose(2, 0, 1)
     return out
-
-
-def repeated(series: Sequence[int] | Integers, counts: Integers) -> Integers:
-    return np.repeat(np.asarray(series, dtype=np.int64), counts)

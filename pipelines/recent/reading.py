@@ -1,4 +1,4 @@
-"""The past read from the lake: of every series of some sources the newest bars, and what judges the coming ones."""
+"""The past read from the lake: of every series of the polled sources the newest bars, and what judges the coming ones."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import numpy as np
 import polars as pl
 
 from pipelines.analytics.params import IndicatorParams, carried
-from pipelines.baselines import TABLE
-from pipelines.calendars import by_source, reach
+from pipelines.calendars import reach
 from pipelines.market import CONTINUOUS, MINUTE, Interval
 from pipelines.recent.matrices import TS, Floats, Matrices, spliced
-from pipelines.recent.past import Past
-from pipelines.recent.places import Places, moment, seconds
+from pipelines.recent.past import Baseline, Group, Past
+from pipelines.recent.places import moment, places, second, seconds
 from warehouse import build, recent
 from warehouse.changes import newest_mark
 
@@ -25,28 +24,19 @@ WATCHED = (
     "bars", "series", "ledger", "derived", "progress", "sessions", "windows", "indicators", "volume_baseline",
 )  # fmt: skip
 """Tables that the past is read from: it holds as long as these do."""
-MINUTES = 250
-"""Minutes of a series at hand: a window of four hours is made of them."""
+MINUTES = 256
+"""Minutes of a series at hand: a window of four hours is made of them, and some that come after it."""
 ROWS_OF_STATE = 8
 """Newest bars of which the indicators' state is at hand: so far back a correction may reach."""
 FURTHER = timedelta(days=3)
-BEFORE, AHEAD = timedelta(minutes=10), timedelta(minutes=65)
-"""Which baselines are at hand, from the source's clock."""
+BEFORE, AHEAD = 10, 65
+"""Minutes around the source's clock of which the baselines are at hand."""
 OF_MINUTES = (
-    TS,
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "turnover",
-    "trades",
-    "revision",
-    "imported",
-    "ret_log",
-)
+    TS, "open", "high", "low", "close", "volume", "turnover", "trades", "revision", "imported", "ret_log",
+)  # fmt: skip
 OF_WINDOWS = (TS, "high", "low", "close", "volume", "ret_log")
 JUDGED_BY_PAST = ("rsi_14", "volatility_20")
+USUAL = ("median", "sessions", "log_median", "log_mad", "log_mean_ad", "log_sessions")
 
 
 class Wanted(NamedTuple):
@@ -68,119 +58,126 @@ def read(con: duckdb.DuckDBPyConnection, wanted: Wanted) -> Past | None:
     if not set(wanted.sources) <= progress.keys() or recent.has_pending(con):
         return None
     series = recent.series(con, wanted.sources)
-    calendars = by_source(series.select("source", "symbol", "calendar").iter_rows())
-    bars, state = {}, {}
-    for interval in (Interval(60), *wanted.intervals):
-        name = str(interval)
-        width = max(wanted.params.lookback, MINUTES) if name == "1m" else wanted.params.lookback
-        span = max((reach(c, interval, width) for c in calendars.values()), default=timedelta())
-        since = min(progress[source] for source in wanted.sources) - span
-        held = _newest_bars(con, series, name, width, (since, since - 2 * span - FURTHER))
-        state[name], judging = _state(con, series, name, held, wanted)
-        bars[name] = Matrices((*held.names, *judging.names), np.concatenate([held.data, judging.data]))
-    past = Past(
-        mark=newest_mark(con, WATCHED),
-        digest=wanted.digest,
-        series=series,
-        sessions=recent.sessions(con, set(calendars.values()) - {CONTINUOUS}),
-        progress=progress,
-        newest=recent.newest_batches(con, wanted.sources),
-        bars=bars,
-        state=state,
-        baseline=pl.DataFrame(),
-        reach=pl.DataFrame(),
-    )
-    return with_baselines(con, past, wanted)
+    newest = recent.newest_batches(con, wanted.sources)
+    groups = []
+    for source in wanted.sources:
+        own = series.filter(pl.col("source") == source)
+        for calendar in own["calendar"].unique(maintain_order=True).to_list() or [CONTINUOUS]:
+            listed = own.filter(pl.col("calendar") == calendar)
+            bars, state = {}, {}
+            for interval in (Interval(60), *wanted.intervals) if listed.height else ():
+                name = str(interval)
+                bars[name], state[name] = _read(con, listed, interval, calendar, progress[source], wanted)
+            group = Group(
+                source=source,
+                calendar=calendar,
+                symbols=tuple(listed["symbol"]),
+                sessions=recent.sessions(con, calendar if calendar != CONTINUOUS else ""),
+                until=progress[source],
+                newest=newest.get(source, ""),
+                bars=bars,
+                state=state,
+                baseline={},
+                judged_until=progress[source],
+            )
+            groups.append(group)
+    return with_baselines(con, Past(newest_mark(con, WATCHED), wanted.digest, tuple(groups)))
 
 
 def is_near_its_end(past: Past) -> bool:
     """Whether some baseline of the coming minutes is not at hand."""
-    clocks = past.reach.select("source", "until").unique().iter_rows()
-    return any(past.progress[source] + 5 * MINUTE >= until for source, until in clocks)
+    return any(group.until + 5 * MINUTE >= group.judged_until for group in past.groups)
 
 
-def with_baselines(con: duckdb.DuckDBPyConnection, past: Past, wanted: Wanted) -> Past:
+def with_baselines(con: duckdb.DuckDBPyConnection, past: Past) -> Past:
     """The past with the baselines of the coming hour, read from the lake in the state that it is of.
 
     A session for which no baseline is stored, though a bar of it has been judged, has none.
     """
-    known = recent.baseline_sessions(con, wanted.sources)
-    rows = []
-    for source in wanted.sources:
-        number = past.series.with_row_index("n").filter(pl.col("source") == source)["n"].to_numpy()
-        for name, bars in past.bars.items():
-            newest = bars[TS][number, -1] if len(number) else np.empty(0)
-            if not len(newest) or np.isnan(newest).all():
+    known = recent.baseline_sessions(con, tuple({group.source for group in past.groups}))
+    found = []
+    for one in past.groups:
+        (anchor,), _ = places(np.array([second(one.until)]), one.sessions)
+        bucket = int((second(one.until) - anchor) // 60)
+        baseline = {}
+        for name, bars in one.bars.items():
+            newest = bars.column(TS, 1)
+            if np.isnan(newest).all():
                 continue
-            places = Places(past.series, past.sessions)
-            last = int(number[np.nanargmax(newest)])
-            anchor, _ = places.of(np.array([last]), np.array([np.nanmax(newest)]))
-            judged = moment(anchor[0]).date()
-            session = max(known.get((name, source), judged), judged)
-            clock = seconds(pl.Series([past.progress[source]]))
-            now, _ = places.of(np.array([last]), clock)
-            bucket = int((clock[0] - now[0]) // 60)
-            width = Interval.parse(name).minutes
-            first, until = bucket - width - BEFORE // MINUTE, bucket + AHEAD // MINUTE
-            rows.append((name, source, session, first, until, past.progress[source] + AHEAD))
-    found = pl.DataFrame(
-        rows,
-        schema={
-            "interval": pl.String, "source": pl.String, "session": pl.Date, "first": pl.Int32, "last": pl.Int32,
-            "until": pl.Datetime("us"),
-        },
-        orient="row",
-    )  # fmt: skip
-    return replace(past, reach=found, baseline=recent.baselines(con, found, TABLE))
+            (judged,), _ = places(np.array([np.nanmax(newest)]), one.sessions)
+            session = max(known.get((name, one.source), moment(judged).date()), moment(judged).date())
+            first = bucket - BEFORE - Interval.parse(name).minutes
+            rows = recent.baselines(con, name, one.source, session, (first, bucket + AHEAD))
+            baseline[name] = Baseline(session, first, _usual(rows, one.symbols, first, bucket + AHEAD))
+        found.append(replace(one, baseline=baseline, judged_until=one.until + AHEAD * MINUTE))
+    return replace(past, groups=tuple(found))
+
+
+def _usual(rows: pl.DataFrame, symbols: Sequence[str], first: int, last: int) -> Matrices:
+    """rows: symbol, bucket, USUAL"""
+    data = np.full((last - first + 1, len(USUAL), len(symbols)), np.nan)
+    number = {symbol: at for at, symbol in enumerate(symbols)}
+    series = np.array([number.get(symbol, -1) for symbol in rows["symbol"].to_list()], dtype=np.int64)
+    bucket = rows["bucket"].to_numpy() - first
+    for column, name in enumerate(USUAL):
+        data[bucket[series >= 0], column, series[series >= 0]] = _floats(rows[name])[series >= 0]
+    return Matrices.of(USUAL, data)
+
+
+def _read(
+    con: duckdb.DuckDBPyConnection, series: pl.DataFrame, interval: Interval, calendar: str, until: datetime,
+    wanted: Wanted,
+) -> tuple[Matrices, Matrices]:  # fmt: skip
+    """One interval's newest bars and the state of their indicators."""
+    name = str(interval)
+    width = max(wanted.params.lookback, MINUTES) if name == "1m" else wanted.params.lookback
+    span = reach(calendar, interval, width)
+    names = OF_MINUTES if name == "1m" else OF_WINDOWS
+    bars = _matrices(_newest_bars(con, series, name, width, until - span, span), series, names, width)
+    with_past = name in wanted.with_past
+    rows = width if with_past else ROWS_OF_STATE
+    held = bars[-rows:, 0]
+    since = float(np.nanmin(held)) if not np.isnan(held).all() else 0.0
+    carry = (TS, *carried(wanted.params))
+    listed = (*carry, *(JUDGED_BY_PAST if with_past else ()))
+    found = recent.newest_indicators(con, name, series["source"][0], moment(since), rows, listed[1:])
+    state = _matrices(found, series, listed, rows)
+    state = np.where((state[:, 0] == held)[:, None], state, np.nan)
+    if with_past:
+        names = (*names, *JUDGED_BY_PAST)
+        bars = np.concatenate([bars, state[:, len(carry) :]], axis=1)
+    return Matrices.of(names, bars), Matrices.of(carry, state[-ROWS_OF_STATE:, : len(carry)])
 
 
 def _newest_bars(
-    con: duckdb.DuckDBPyConnection, series: pl.DataFrame, interval: str, width: int, since: Sequence[datetime]
-) -> Matrices:
+    con: duckdb.DuckDBPyConnection,
+    series: pl.DataFrame,
+    interval: str,
+    width: int,
+    since: datetime,
+    span: timedelta,
+) -> pl.DataFrame:
     """The newest bars; a series that has fewer since then is looked for further back, at last from its beginning."""
-    names = OF_MINUTES if interval == "1m" else OF_WINDOWS
     missing, parts = series.select("source", "symbol"), []
-    for start in (*since, datetime(1970, 1, 1)):
+    beginning = datetime(1970, 1, 1)
+    for start in (since, since - 2 * span - FURTHER, beginning):
         rows = recent.newest_bars(con, interval, missing, start, width)
         enough = rows.group_by("source", "symbol").len().filter(pl.col("len") >= width)
-        if start.year > 1970:
-            rows = rows.join(enough, on=["source", "symbol"], how="semi")
-        parts.append(rows)
+        parts.append(rows if start == beginning else rows.join(enough, on=["source", "symbol"], how="semi"))
         missing = missing.join(enough, on=["source", "symbol"], how="anti")
         if missing.is_empty():
             break
-    return _matrices(pl.concat(parts), series, names, width)
+    return pl.concat(parts)
 
 
-def _state(
-    con: duckdb.DuckDBPyConnection, series: pl.DataFrame, interval: str, bars: Matrices, wanted: Wanted
-) -> tuple[Matrices, Matrices]:
-    """The carried columns of the newest bars, and for some intervals the indicators that later bars are held against."""
-    with_past = interval in wanted.with_past
-    width = bars.width if with_past else ROWS_OF_STATE
-    held = bars[TS][:, -width:]
-    since = np.nanmin(held) if not np.isnan(held).all() else 0.0
-    names = carried(wanted.params)
-    listed = [*names, *(JUDGED_BY_PAST if with_past else ())]
-    rows = recent.newest_indicators(con, interval, wanted.sources, moment(since), width, listed)
-    found = _matrices(rows, series, (TS, *listed), width)
-    same = found[TS] == held
-    data = np.where(same, found.data, np.nan)
-    state = Matrices((TS, *names), np.ascontiguousarray(data[: len(names) + 1, :, -ROWS_OF_STATE:]))
-    return state, Matrices(JUDGED_BY_PAST, data[len(names) + 1 :]) if with_past else Matrices(
-        (), bars.data[:0]
-    )
-
-
-def _matrices(rows: pl.DataFrame, series: pl.DataFrame, names: Sequence[str], width: int) -> Matrices:
-    """rows: source, symbol and the names, `ts` among them as a timestamp."""
+def _matrices(rows: pl.DataFrame, series: pl.DataFrame, names: Sequence[str], height: int) -> Floats:
+    """rows: source, symbol and the names, `ts` among them as a timestamp; (height, names, series)."""
     numbered = series.select("source", "symbol").with_row_index("number")
     ordered = rows.join(numbered, on=["source", "symbol"]).sort("number", TS)
-    counts = np.bincount(ordered["number"].to_numpy(), minlength=series.height)
+    counts = np.bincount(ordered["number"].to_numpy(), minlength=series.height).astype(np.int64)
     values = np.stack([_floats(ordered[name]) for name in names])
-    empty = np.full((len(names), series.height, width), np.nan)
-    data = spliced(empty, np.zeros(series.height, dtype=np.int64), counts.astype(np.int64), values)
-    return Matrices(tuple(names), np.ascontiguousarray(data[:, :, -width:]))
+    empty = np.full((height, len(names), series.height), np.nan)
+    return spliced(empty, np.zeros_like(counts), counts, values)[-height:]
 
 
 def _floats(column: pl.Series) -> Floats:

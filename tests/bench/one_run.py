@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import runpy
 import sys
 
+from flows.engine import warm_minute
 from flows.processes import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()
-    sys.modules["pandas"] = None  # type: ignore[assignment]
-    runpy.run_module("flows.warming")
+    warm_minute()
     sys.modules["flows.minute"].minute()
