@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,8 @@ def page(snap: Snapshot, coverage: pl.DataFrame, quarantine: pl.DataFrame) -> Pa
         "feeds": feed_rows(snap, checks),
         "checks": [check | {"history": _history(snap.quality, check)} for check in checks],
         "failed": sum(not check["passed"] for check in checks),
+        "collection": snap.options.collection,
+        "streams": _streams(snap.options.collection),
         "gaps": snap.gaps.head(100).to_dicts(),
         "gap_count": snap.gaps.height,
         "coverage": sorted(map(_covered, coverage.iter_rows(named=True)), key=lambda row: row["tone"] == "")[
@@ -27,6 +30,24 @@ def page(snap: Snapshot, coverage: pl.DataFrame, quarantine: pl.DataFrame) -> Pa
         ],
     }
     return Page("quality/index.html", "quality.html", "Data quality", model)
+
+
+def _streams(collection: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a websocket connection; what a source has dropped or cannot write counts for each of its own."""
+    return [
+        {
+            "source": name,
+            "symbols": len(line["symbols"]),
+            "state": line["state"],
+            "frames": line["frames"],
+            "connections": line["connections"],
+            "dropped": source["dropped"],
+            "landed_ms": source["receive_to_landed_ms"]["p99"],
+            "reason": source["problem"] or line["reason"] or "",
+        }
+        for name, source in collection.get("sources", {}).items()
+        for line in source["connections"]
+    ]
 
 
 def _history(quality: pl.DataFrame, check: dict[str, Any]) -> list[bool]:

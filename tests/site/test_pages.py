@@ -11,7 +11,7 @@ from pipelines.alerts.silences import Silence
 from pipelines.market import Series
 from reports import render
 from reports.options import RuleInForce
-from reports.pages import abnormal
+from reports.pages import abnormal, quality
 from reports.pages.anomalies import gravest, index_page
 from reports.pages.shell import NAVIGATION
 from reports.pages.spells import spells
@@ -273,3 +273,26 @@ def test_the_alerts_page_shows_every_rule_with_its_origin_end_and_silence(lake, 
     assert "tapewatch alerts unsilence 5117" in text
     firing = re.search(r"<table id=\"firing\".*?</table>", text)[0]
     assert firing.count("silenced until") == 1
+
+
+def test_streams_stand_on_the_quality_page_with_what_ails_them(lake):
+    line = {
+        "state": "waiting",
+        "reason": "silent for <60> s",
+        "symbols": ["A", "B"],
+        "frames": 7,
+        "connections": 3,
+    }
+    source = {"dropped": 5, "problem": None, "receive_to_landed_ms": {"p99": 12.34}, "connections": [line]}
+
+    def text_of(collection: dict) -> str:
+        snap = take(lake[0], options(collection=collection))
+        return render.html(quality.page(snap, pl.DataFrame(), pl.DataFrame()), snap).decode()
+
+    shown = text_of({"state": "running", "reason": None, "sources": {"binance": source}})
+    assert "silent for &lt;60&gt; s" in shown
+    assert "12.3" in shown
+    assert "collection was stopped by me" in text_of(
+        {"state": "stopped", "reason": "collection was stopped by me", "sources": {}}
+    )
+    assert "Streams" not in text_of({"state": "absent", "reason": None, "sources": {}})

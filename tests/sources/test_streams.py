@@ -320,7 +320,7 @@ def test_a_cut_connection_comes_back_by_itself(replica: Replica):
 
 def test_an_announced_shutdown_and_old_age_are_handed_over_without_a_missing_trade(replica: Replica):
     stream = BinanceStream(replica.ws_url)
-    replica.clock.set(speed=20)
+    replica.clock.set(speed=2000)
 
     async def act(line: Line, heard: Heard) -> None:
         await until(lambda: len(heard.frames) > 5)
