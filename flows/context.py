@@ -13,6 +13,7 @@ import duckdb
 import polars as pl
 
 from flows.chosen import settings_in_force, streams_of
+from flows.limits import known_limits
 from pipelines.analytics.detectors import Thresholds
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
 from pipelines.derived import Plan
@@ -170,6 +171,7 @@ def plan_of(settings: Settings) -> Plan:
         ),
         sessions=settings.baseline.sessions,
         min_sessions=settings.baseline.min_sessions,
+        limits=known_limits(settings),
     )
 
 

@@ -1,4 +1,4 @@
-"""Once a day: trading sessions a year ahead, yesterday's coverage, the daily check of whole tables."""
+"""Once a day: trading sessions a year ahead, the alert budget's limits, yesterday's coverage, the daily table check."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from prefect.runtime import flow_run
 
 from flows.context import Context, assemble, writing
 from flows.history import fill_sessions
+from flows.limits import renew_limits
 from flows.quality import QualityRun, run_quality
 from flows.runs import market_now
-from pipelines.market import CONTINUOUS, utc
+from pipelines.market import CONTINUOUS, naive, utc
+from warehouse.connect import connect
 
 DAY = timedelta(days=1)
 
@@ -37,6 +39,7 @@ def run_daily(
     """
     at = utc(now or datetime.now(UTC))
     filled = run_sessions(context, con, market_now(con, at).date())
+    renew_limits(con, context.settings, naive(market_now(con, at)))
     return DailyRun(filled, run_quality(context, con, run_id, at, span=DAY, suite="daily"))
 
 
@@ -64,6 +67,17 @@ def sessions_ahead(now: datetime | None) -> int:
         return run_sessions(context, con, market_now(con, utc(now or datetime.now(UTC))).date())
 
 
+@task(name="alert budget")
+def alert_budget(now: datetime | None) -> int:
+    """Each series' limits of price and volume by half hour, where there is a budget."""
+    context = assemble()
+    con = connect(context.location, read_only=True)
+    try:
+        return renew_limits(con, context.settings, naive(market_now(con, utc(now or datetime.now(UTC)))))
+    finally:
+        con.close()
+
+
 @task(name="check the day")
 def check_day(now: datetime | None) -> dict[str, Any]:
     """Coverage of yesterday and today, and every table's rows of the whole day."""
@@ -75,12 +89,12 @@ def check_day(now: datetime | None) -> dict[str, Any]:
 
 @flow(name="daily", timeout_seconds=900, log_prints=False)
 def daily(now: datetime | None = None) -> dict[str, Any]:
-    """Trading sessions a year ahead, yesterday's coverage, the daily table check.
+    """Trading sessions a year ahead, the alert budget's limits, yesterday's coverage, the daily table check.
 
     Args:
         now: The wall clock (UTC) it runs for. Leave empty for now.
     """
     at = utc(now) if now else None
-    numbers = {"sessions": sessions_ahead(at), **check_day(at)}
+    numbers = {"sessions": sessions_ahead(at), "limits": alert_budget(at), **check_day(at)}
     get_run_logger().info("daily: %s", numbers)
     return numbers

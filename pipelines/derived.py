@@ -9,6 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from pipelines.analytics import detectors
+from pipelines.analytics.budget import LIMITS, with_limits
 from pipelines.analytics.params import IndicatorParams
 from pipelines.market import Interval
 
@@ -33,6 +34,8 @@ class Plan:
     sessions: int = 20
     min_sessions: int = 5
     session_minutes: Mapping[str, float] = field(default_factory=lambda: {"XNYS": 390.0})
+    limits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LIMITS), compare=False)
+    """Limits of price and volume from the alert budget (`budget.LIMITS`); none: those of `thresholds`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Derived:
 
 def detect(judged: pl.DataFrame, interval: Interval, plan: Plan) -> pl.DataFrame:
     """The anomalies an interval is judged for: price and volume up to an hour, RSI and volatility on hours."""
+    if plan.limits.height:
+        for kind, column in detectors.OWN_LIMITS.items():
+            judged = with_limits(judged, plan.limits, kind, column)
     kinds = [kind for kind, intervals in JUDGED.items() if str(interval) in intervals]
     return together(
         [pl.DataFrame(schema=detectors.SCHEMA)]

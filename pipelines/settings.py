@@ -24,6 +24,7 @@ from pipelines.settings_environ import Environment, overlay
 from pipelines.settings_places import Path_, Place, Places
 from pipelines.settings_reader import Problem, Reader, name_of
 from pipelines.settings_sections import (
+    Anomalies,
     Baseline,
     Collector,
     Digest,
@@ -85,6 +86,7 @@ class Settings:
     windows: Windows = table(Windows(), Windows)
     indicators: Indicators = table(Indicators(), Indicators)
     baseline: Baseline = table(Baseline(), Baseline)
+    anomalies: Anomalies = table(Anomalies(), Anomalies)
     pairs: Pairs = table(Pairs(), Pairs)
     retention: Retention = table(Retention(), Retention)
     sessions: tuple[Closure, ...] = table((), Closure, name="session", many=True)

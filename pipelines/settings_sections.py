@@ -131,6 +131,13 @@ class Baseline:
             yield "min_sessions", f"{self.min_sessions} is more than sessions = {self.sessions}"
 
 
+@dataclass(frozen=True)
+class Anomalies:
+    """How many price and volume anomalies a day, over all series together, are worth a look; 0: fixed limits."""
+
+    budget_per_day: float = key(0.0, read.number(0, 100_000))
+
+
 def universe(value: Any) -> Universe:
     """`same-source`, `all`, or a list of pairs: `["binance:BTCUSDT", "binance:ETHUSDT"]` or `"A~B"` each."""
     if isinstance(value, str) and "~" not in value and not value.lstrip().startswith("["):

@@ -65,6 +65,9 @@ calendar = "XNYS"
 # sessions = 20
 # min_sessions = 5
 
+[anomalies]
+# budget_per_day = 0          # about so many price and volume anomalies a day: each series' own limits by half hour
+
 [pairs]
 # universe = "same-source"   # or "all", or [["binance:BTCUSDT", "binance:ETHUSDT"]]
 # interval = "1m"

@@ -70,6 +70,10 @@ SEVERITY: Mapping[str, tuple[str, str, str]] = {
 """Kind -> its field of Thresholds, what is measured, and how serious it is to exceed it."""
 
 
+OWN_LIMITS: Mapping[str, str] = {"price_spike": "price_limit", "volume": "volume_limit"}
+"""Kind -> column of the judged bars that holds a bar's own limit (see `budget`), where the bars have it."""
+
+
 def detect(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     """Every anomaly of the judged bars, by time; `rsi_anomalies` judges each interval it is given."""
     found = [find(bars, limits) for find in DETECTORS.values()]
@@ -91,30 +95,38 @@ def judged_bars(history: pl.DataFrame) -> pl.DataFrame:
 
 
 def price_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
-    """Closes more than `price_pct` percent from the mean of the 20 closes before them.
+    """Closes more than `price_pct` percent, or the bar's own limit, from the mean of the 20 closes before them.
 
-    bars: source, symbol, interval, ts, is_complete, close, dev_20_pct, zscore_20
+    bars: source, symbol, interval, ts, is_complete, close, dev_20_pct, zscore_20; price_limit where there is a budget
     """
     usual = pl.col("close") / (1 + pl.col("dev_20_pct") / 100)
-    rows = _complete(bars).filter(_beyond(pl.col("dev_20_pct").abs(), limits.price_pct))
-    rows = rows.select(*_KEYS, "dev_20_pct", value="close", baseline=usual, zscore="zscore_20")
+    own, limit = _own_limit(bars, "price_spike"), pl.lit(limits.price_pct)
+    rows = _complete(bars).filter(_beyond(pl.col("dev_20_pct").abs(), pl.coalesce(own, limit)))
+    rows = rows.select(
+        *_KEYS, "dev_20_pct", value="close", baseline=usual, zscore="zscore_20", own=own, limit=limit
+    )
     return _anomalies(rows, "price_spike", _price_reason)
 
 
 def volume_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     """Volumes more than `volume_ratio` times the usual, and beyond `volume_z` where that exists.
 
-    bars: source, symbol, interval, ts, is_complete, volume, volume_ratio, volume_robust_z, median, sessions
+    bars: source, symbol, interval, ts, is_complete, volume, volume_ratio, volume_robust_z, median, sessions;
+    volume_limit where there is a budget: it stands in for both
 
     A baseline of fewer than `min_sessions` sessions judges nothing: the ratio would say nothing.
     """
+    own, limit = _own_limit(bars, "volume"), pl.lit(limits.volume_ratio)
     unusual = pl.col("volume_robust_z").is_null() | (pl.col("volume_robust_z") >= limits.volume_z)
     rows = _complete(bars).filter(
         pl.col("sessions") >= limits.min_sessions,
-        _beyond(pl.col("volume_ratio"), limits.volume_ratio),
-        unusual,
+        _beyond(pl.col("volume_ratio"), pl.coalesce(own, limit)),
+        # A limit of its own has been chosen by history already.
+        unusual | own.is_not_null(),
     )
-    rows = rows.select(*_KEYS, "sessions", value="volume", baseline="median", zscore="volume_robust_z")
+    rows = rows.select(
+        *_KEYS, "sessions", value="volume", baseline="median", zscore="volume_robust_z", own=own, limit=limit
+    )
     return _anomalies(rows, "volume", _volume_reason)
 
 
@@ -140,7 +152,8 @@ def volatility_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame
     """
     now, usual = pl.col("volatility_20"), pl.col("volatility_median")
     rows = _complete(bars).filter(usual > 0, _beyond(now / usual, limits.volatility_ratio))
-    rows = rows.select(*_KEYS, value=now, baseline=usual, zscore=_NOTHING)
+    limit = pl.lit(limits.volatility_ratio)
+    rows = rows.select(*_KEYS, value=now, baseline=usual, zscore=_NOTHING, own=_NOTHING, limit=limit)
     return _anomalies(rows, "volatility", _volatility_reason)
 
 
@@ -177,7 +190,18 @@ def _complete(bars: pl.DataFrame) -> pl.DataFrame:
     return bars.filter(pl.col("is_complete").fill_null(True))
 
 
-def _beyond(measure: pl.Expr, limit: float) -> pl.Expr:
+def _own_limit(bars: pl.DataFrame, kind: str) -> pl.Expr:
+    column = OWN_LIMITS[kind]
+    return pl.col(column) if column in bars.columns else _NOTHING
+
+
+def _limit_in_words(row: Row, unit: str) -> str:
+    if row["own"] is None:
+        return f"; the limit is {row['limit']:g}{unit}"
+    return f"; this half hour's own limit is {row['own']:.3g}{unit}, by the alert budget"
+
+
+def _beyond(measure: pl.Expr, limit: float | pl.Expr) -> pl.Expr:
     return measure > limit * (1 + TOLERANCE)
 
 
@@ -201,7 +225,7 @@ def _price_reason(row: Row) -> str:
     side = "above" if row["dev_20_pct"] > 0 else "below"
     return (
         f"close {number(row['value'])} is {abs(row['dev_20_pct']):.3g} % {side} the mean of the 20 "
-        f"bars before ({number(row['baseline'])})"
+        f"bars before ({number(row['baseline'])})" + _limit_in_words(row, " %")
     )
 
 
@@ -214,7 +238,7 @@ def _volume_reason(row: Row) -> str:
     return (
         f"volume {number(row['value'])} is {_times(row)} times the usual "
         f"{number(row['baseline'])} of this minute of the session "
-        f"(median of {row['sessions']} sessions before)"
+        f"(median of {row['sessions']} sessions before)" + _limit_in_words(row, " times")
     )
 
 
@@ -227,5 +251,5 @@ def _volatility_reason(row: Row) -> str:
     return (
         f"volatility {100 * row['value']:.3g} % a bar over 20 returns is "
         f"{_times(row)} times its median over the bars before "
-        f"({100 * row['baseline']:.3g} %)"
+        f"({100 * row['baseline']:.3g} %)" + _limit_in_words(row, " times")
     )

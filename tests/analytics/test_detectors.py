@@ -71,7 +71,22 @@ def test_exactly_five_percent_never_fires_whatever_the_rounding(usual: float) ->
 
 def test_a_price_anomaly_says_so_in_a_sentence() -> None:
     (row,) = detectors.price_anomalies(after_20_closes(0.951, 0.874), LIMITS).to_dicts()
-    assert row["reason"] == "close 0.874 is 8.1 % below the mean of the 20 bars before (0.951)"
+    said = "close 0.874 is 8.1 % below the mean of the 20 bars before (0.951); the limit is 5 %"
+    assert row["reason"] == said
+
+
+@pytest.mark.capability("M10")
+def test_a_bars_own_limit_stands_in_for_the_fixed_one() -> None:
+    calm = bar(dev_20_pct=3.0, close=103.0, volume_ratio=2.5, volume=250.0, volume_robust_z=1.0)
+    assert detectors.detect(calm, LIMITS).is_empty()
+    own = calm.with_columns(price_limit=pl.lit(2.0), volume_limit=pl.lit(2.4))
+    found = detectors.detect(own, LIMITS)
+    assert found["kind"].to_list() == ["price_spike", "volume"]
+    assert "this half hour's own limit is 2 %, by the alert budget" in found["reason"][0]
+    stretched = calm.with_columns(
+        dev_20_pct=pl.lit(9.0), price_limit=pl.lit(10.0), volume_limit=pl.lit(None, pl.Float64)
+    )
+    assert detectors.detect(stretched, LIMITS).is_empty()
 
 
 @pytest.mark.capability("ANO-03")
