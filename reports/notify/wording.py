@@ -97,17 +97,18 @@ def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
     column = evidence.get("column") or ""
     is_over = alert["state"] == "resolved"
     against, how = _measured(column, alert, evidence)
+    noted = _note(alert, evidence, is_over, against)
+    if is_over:  # the figure's place is taken by how long it lasted
+        against, how = _joined(how, against, by=", "), _over(alert)
     return Line(
         tone="resolved" if is_over else alert["severity"],
         mark="RESOLVED" if is_over else alert["severity"].upper(),
         name=_legs(alert, evidence) or alert.get("symbol") or alert.get("source") or "?",
         what=_joined(_label(column, alert), alert.get("interval")),
         against=against,
-        how=_over(alert) if is_over else how,
+        how=how,
         since=clock(alert.get("fired_at") or alert.get("started_at"), today),
-        note=_joined(
-            _note(alert, evidence, is_over, against), "" if is_over else _handled(alert, today), by=" · "
-        ),
+        note=_joined(noted, "" if is_over else _handled(alert, today), by=" · "),
         link=site.link(f"alerts/{slug(alert['id'])}.html"),
     )
 

@@ -152,6 +152,13 @@ def test_an_alert_message_says_how_many_were_held_back(alert_row):
     )  # fmt: skip
 
 
+@pytest.mark.capability("ALR-05")
+def test_a_resolved_alert_says_what_it_fired_with_and_how_long_it_lasted(facts):
+    said = digest(facts).text.partition("RESOLVED  XRPUSDT")[2].splitlines()[:2]
+    assert "after " in said[0]
+    assert "+6.2 %, " in said[1]
+
+
 def test_a_pairs_alert_is_called_by_its_legs(alert_row):
     pair = alert_row["facts"]["alerts"][0] | {"symbol": None, "pair": "binance-ETHUSDT~binance-BTCUSDT"}
     pair["evidence"] = pair["evidence"] | {"series": ["binance:ETHUSDT", "binance:BTCUSDT"]}
