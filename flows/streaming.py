@@ -14,7 +14,8 @@ from flows.walk import Run
 from pipelines import segments
 from pipelines.ingest import Feed, Ingested
 from pipelines.market import floor_minute, utc
-from pipelines.trades import TradesLoaded, load_trades, minutes_of_trades
+from pipelines.trade_minutes import minutes_of_trades
+from pipelines.trades import TradesLoaded, load_trades
 from warehouse.errors import TapewatchError
 
 log = logging.getLogger(__name__)

@@ -4,10 +4,7 @@
     streams/sealed/<id>.jsonl[.zst]    complete and on the disk, waiting to be loaded
     streams/loaded/<source>/dt=YYYY-MM-DD/<id>..   in the ledger; kept for as many days as the landing zone
 
-A segment is a list of batches, each a line of JSON (`at`: when its first frame was received, epoch us; `frames`;
-`length` in bytes; `lengths` of the frames where one of them holds a newline), then the frames, one a line. A
-sealed segment ends with a line that says so (`sealed`, what was dropped, receive-to-landed times).
-`folder` is the `streams` folder throughout.
+`pipelines.segment_format` says what is in them. `folder` is the `streams` folder throughout.
 """
 
 from __future__ import annotations
@@ -16,20 +13,18 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-import orjson
 import zstandard
 
 from pipelines.landing import batch_id
 from pipelines.market import utc
+from pipelines.segment_format import Segment, decode, encode, seal_line
 from warehouse.errors import TapewatchError
 
 log = logging.getLogger(__name__)
@@ -41,18 +36,6 @@ PLAIN = ".jsonl"
 
 class SegmentError(TapewatchError):
     """Another collector writes here, or a segment cannot be read; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """What a segment holds. `seal` is its last line, empty for one that was never sealed by its writer."""
-
-    frames: list[bytes]
-    first_us: int | None
-    last_us: int | None
-    seal: dict[str, Any] = field(default_factory=dict)
-    torn: int = 0
-    """Bytes at the end that make no whole frame."""
 
 
 @dataclass(frozen=True)
@@ -73,47 +56,6 @@ class Sealed:
 def segment_id(source: str, start: datetime) -> str:
     """`binance-stream-20261121T0241-07123456`: no two segments of a source begin in the same microsecond."""
     return batch_id(source, "stream", start, f"{utc(start):%S%f}")
-
-
-def encode(at_us: int, frames: Sequence[bytes]) -> bytes:
-    """One batch, ready to be appended."""
-    body = b"\n".join(frames)
-    header: dict[str, Any] = {"at": at_us, "frames": len(frames), "length": len(body)}
-    if body.count(b"\n") != len(frames) - 1:
-        header["lengths"] = [len(frame) for frame in frames]
-    return b"%b\n%b\n" % (orjson.dumps(header), body)
-
-
-def decode(data: bytes) -> Segment:
-    """Every whole frame; what a killed writer left half-written at the end is counted and left out."""
-    frames: list[bytes] = []
-    ats: list[int] = []
-    position, seal = 0, dict[str, Any]()
-    while position < len(data):
-        header, body, end = _next(data, position)
-        if header is None:
-            break
-        if "sealed" in header:
-            seal, position = header, end
-            break
-        whole = end <= len(data)
-        got = _frames(body, header) if whole else _frames_of_torn(body, header)
-        frames += got
-        ats += [header["at"]] if got else []
-        if not whole:
-            break
-        position = end
-    return Segment(frames, ats[0] if ats else None, ats[-1] if ats else None, seal, len(data) - position)
-
-
-def batches(data: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """The whole batches of a segment: when each's first frame was received, and its frames."""
-    position = 0
-    while position < len(data):
-        header, body, position = _next(data, position)
-        if header is None or "sealed" in header:
-            return
-        yield header["at"], _frames(body, header)
 
 
 def content(path: Path) -> bytes:
@@ -139,10 +81,6 @@ def read(path: Path) -> Segment:
     if not found.seal:
         raise SegmentError(f"segment {path} is not whole; move it away, its trades are fetched by id")
     return found
-
-
-def seal_line(at_us: int, **more: Any) -> bytes:
-    return orjson.dumps({"sealed": at_us, **more}) + b"\n"
 
 
 def seal(folder: Path, path: Path, packed: bool) -> Path:
@@ -240,45 +178,6 @@ def expire(folder: Path, keep_days: int, today: date) -> int:
             deleted += sum(1 for _ in day.iterdir())
             shutil.rmtree(day)
     return deleted
-
-
-def _next(data: bytes, position: int) -> tuple[dict[str, Any] | None, bytes, int]:
-    """The header at `position`, what is there of its body, and where the next one begins if all is there."""
-    line_end = data.find(b"\n", position)
-    header = _header(data[position:line_end]) if line_end >= 0 else None
-    if header is None or "sealed" in header:
-        return header, b"", line_end + 1
-    start, end = line_end + 1, line_end + 1 + int(header["length"])
-    return header, data[start:end], end + 1
-
-
-def _header(line: bytes) -> dict[str, Any] | None:
-    try:
-        header = orjson.loads(line)
-    except ValueError:
-        return None
-    known = isinstance(header, dict) and ("sealed" in header or {"at", "frames", "length"} <= header.keys())
-    return header if known else None
-
-
-def _frames(body: bytes, header: dict[str, Any]) -> list[bytes]:
-    if "lengths" not in header:
-        return body.split(b"\n")
-    frames, start = [], 0
-    for length in header["lengths"]:
-        frames.append(body[start : start + length])
-        start += length + 1
-    return frames
-
-
-def _frames_of_torn(body: bytes, header: dict[str, Any]) -> list[bytes]:
-    """The frames that lie whole in what was written of a batch."""
-    if "lengths" not in header:
-        whole, newline, _ = body.rpartition(b"\n")
-        return whole.split(b"\n") if newline else []
-    ends = accumulate(header["lengths"], lambda end, length: end + 1 + length)
-    written = sum(1 for end in ends if end <= len(body))
-    return _frames(body, header)[:written]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.ring import RingBuffer
-from pipelines.segments import OPEN, encode, seal, seal_line, segment_id
+from pipelines.segment_format import encode, seal_line
+from pipelines.segments import OPEN, seal, segment_id
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Trades into the warehouse: sealed segments once, holes by id from REST, minutes from trades where no kline came."""
+"""Streamed trades into the warehouse: each sealed segment once, then what is missing between them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,28 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines import continuity, landing, segments
+from pipelines import continuity, segments
 from pipelines.continuity import Continuity, Hole
 from pipelines.ingest import Stores
-from pipelines.market import MINUTE, naive, utc
+from pipelines.market import naive
 from pipelines.quality import gate
 from pipelines.quality.contract import TRADES
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
-from pipelines.segments import Sealed, Segment
-from pipelines.sources.agg_trades import agg_trades_to_frame
-from pipelines.sources.base import Reply, Source
-from pipelines.sources.refill import can_refill, fetch_pages, pages_of
+from pipelines.refilling import clock_of, refill
+from pipelines.segment_format import Segment
+from pipelines.segments import Sealed
+from pipelines.sources.base import Source
+from pipelines.sources.refill import can_refill
 from pipelines.sources.streams import Stream
-from warehouse.build import trade_minutes
-from warehouse.load import Batch, Delivery
-from warehouse.trades import load_trade_batches, newest_trades, stored_ids
+from warehouse.load import Batch
+from warehouse.trades import load_trade_batches, newest_trades
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500_000
 """Frames of one transaction: what a minute of a busy feed holds; more is left by a long outage only."""
-REFILL_PAGES = 40
-"""Pages of a thousand missing trades asked for in one run."""
-REFILL_S = 3.0
 WATCHED = timedelta(days=1)
 """How far back a lost note of the ids begins anew."""
-OWN = "-minutes"
-"""How the id of a batch ends whose bars were made of trades."""
 
 
 @dataclass
@@ -85,34 +80,14 @@ def load_trades(
         if can_refill(source):
             state.take(trades)
     if can_refill(source):
-        _refill(stores, source, folder, state, market_now, done)
-        _forget(state, keep, done)
+        again = refill(stores, source, folder, state, market_now, keep)
+        done.refilled, done.lost = again.rows, again.lost
+        done.rows_quarantined += again.quarantined
         continuity.save(note, state)
     done.state = state
     done.open_holes, done.missing = len(state.holes), sum(hole.missing for hole in state.holes)
     _tell(done)
     return done
-
-
-def minutes_of_trades(
-    stores: Stores, source: str, state: Continuity, since: datetime, until: datetime
-) -> Delivery | None:
-    """Bars of [since, until) (naive UTC) out of trades, where the venue's own have not come; None if there are none.
-
-    Only of minutes whose trades are all known; they are of origin `stream`, and a kline that comes later corrects
-    them as it corrects any bar. What another venue lent for such a minute gives way to the venue's own trades.
-    """
-    bars = trade_minutes(stores.con, source, since, until, OWN)
-    whole = [bars.filter(_is_whole(state, symbol)) for symbol in bars["symbol"].unique(maintain_order=True)]
-    kept = pl.concat(whole) if whole else bars
-    if kept.is_empty():
-        return None
-    known_at = naive(datetime.now(UTC))
-    batch_id = landing.batch_id(source, "stream", until, f"{known_at:%S%f}{OWN}")
-    batch = Batch(batch_id, source, "stream", stores.run_id, known_at, rows_in=kept.height)
-    # A venue's own sums have eight decimals: with them a minute that comes by REST as well is no correction.
-    exact = kept.with_columns(pl.col("volume", "turnover").round(8))
-    return Delivery(batch, exact, pl.DataFrame(schema=QUARANTINE_SCHEMA))
 
 
 def _begun(stores: Stores, source: str, waiting: Sequence[Sealed], consecutive: bool) -> Continuity:
@@ -158,7 +133,7 @@ def _load_group(
         parsed = stream.parse(segment.frames, totals)
         totals |= stream.totals(segment.frames)
         trades = parsed.trades.with_columns(batch_id=pl.lit(sealed.batch_id))
-        gated = gate.split(trades, TRADES, _clock(market_now, parsed.trades, known_at))
+        gated = gate.split(trades, TRADES, clock_of(market_now, parsed.trades, known_at))
         accepted.append(gated.accepted.drop("frame"))
         stamp = (stream.name, stores.run_id, sealed.batch_id, known_at)
         odd = gated.quarantined.with_columns(
@@ -202,100 +177,6 @@ def _totals_before(stream: Stream, folder: Path, first: Sealed) -> dict[str, flo
         except segments.SegmentError as error:
             log.warning("%s", error)
     return {}
-
-
-def _refill(
-    stores: Stores,
-    source: Source,
-    folder: Path,
-    state: Continuity,
-    market_now: datetime | None,
-    done: TradesLoaded,
-) -> None:
-    """Holes that are none in the warehouse go; of the others a bounded part is fetched."""
-    if not state.holes:
-        return
-    spans = pl.DataFrame(
-        [(hole.symbol, hole.first, hole.last) for hole in state.holes],
-        schema={"symbol": pl.String, "from_id": pl.Int64, "to_id": pl.Int64}, orient="row",
-    )  # fmt: skip
-    since, until = min(hole.after for hole in state.holes), max(hole.before for hole in state.holes)
-    _fill(state, stored_ids(stores.con, source.name, spans, since, until))
-    if not state.holes:
-        return
-    pages = pages_of(state.holes, REFILL_PAGES)
-    replies, failures = fetch_pages(source, pages, REFILL_S)
-    for failure in failures[:1]:
-        log.warning("%s: missing trades were not fetched: %s", source.name, failure.detail)
-    answered = {(reply.symbol, int(reply.params["fromId"])) for reply in replies if reply.ok}
-    if answered:
-        _fill(state, _load_replies(stores, source, folder, replies, market_now, done))
-    asked = [hole for hole, first, _ in pages if (hole.symbol, first) in answered and first == hole.first]
-    done.lost += state.tried(asked)
-
-
-def _fill(state: Continuity, trades: pl.DataFrame) -> None:
-    for (symbol,), rows in trades.partition_by("symbol", as_dict=True).items():
-        state.fill(str(symbol), rows["trade_id"].to_list())
-
-
-def _load_replies(
-    stores: Stores,
-    source: Source,
-    folder: Path,
-    replies: Sequence[Reply],
-    market_now: datetime | None,
-    done: TradesLoaded,
-) -> pl.DataFrame:
-    """Refetched trades, landed and loaded like any others, of origin `heal`; returns those accepted."""
-    known_at = naive(datetime.now(UTC))
-    batch_id = landing.batch_id(source.name, "heal", known_at, f"{known_at:%S%f}")
-    landed = landing.write(folder / "refilled", batch_id, replies)
-    parsed = agg_trades_to_frame(replies)
-    trades = parsed.trades.with_columns(batch_id=pl.lit(batch_id))
-    gated = gate.split(trades, TRADES, _clock(market_now, trades, known_at))
-    refused = [
-        to_quarantine(rows, source.name, stores.run_id, batch_id, known_at)
-        for rows in (gated.quarantined, parsed.rejects)
-        if rows.height
-    ]
-    batch = Batch(
-        batch_id, source.name, "heal", stores.run_id, known_at,
-        parsed.trades.height + parsed.rejects.height, landed.sha256, landed.path.name,
-    )  # fmt: skip
-    quarantined = pl.concat([pl.DataFrame(schema=QUARANTINE_SCHEMA), *refused])
-    (loaded,) = load_trade_batches(
-        stores.con, stores.location, [batch], gated.accepted, quarantined, dict(stores.calendars)
-    )
-    done.refilled += loaded.rows_new
-    done.rows_quarantined += loaded.rows_quarantined
-    return gated.accepted.select("symbol", "trade_id")
-
-
-def _forget(state: Continuity, keep: timedelta, done: TradesLoaded) -> None:
-    newest = max((found.at for found in state.reached.values()), default=None)
-    if newest is not None:
-        done.lost += state.forget(newest - keep)
-
-
-def _is_whole(state: Continuity, symbol: str) -> pl.Expr:
-    """Rows of the symbol whose minute lies in what is known, and in no hole."""
-    span = state.whole_minutes(symbol)
-    if span is None:
-        return pl.lit(False)
-    known = (pl.col("symbol") == symbol) & (pl.col("ts") >= span[0]) & (pl.col("ts") < span[1])
-    for hole in state.holes:
-        if hole.symbol == symbol:
-            known &= (pl.col("ts") > hole.before) | (pl.col("ts") + MINUTE <= hole.after)
-    return known
-
-
-def _clock(market_now: datetime | None, trades: pl.DataFrame, known_at: datetime) -> datetime:
-    """The source's clock; where it was not told, the newest trade's own time."""
-    if market_now is not None:
-        return market_now
-    newest = trades["ts"].max()
-    return utc(newest if isinstance(newest, datetime) else known_at)
 
 
 def _note(done: TradesLoaded, segment: Segment) -> None:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import pipelines.spool
 from pipelines import segments
 from pipelines.ring import RingBuffer
-from pipelines.segments import SegmentError, decode, encode, seal_line
+from pipelines.segment_format import decode, encode, seal_line
+from pipelines.segments import SegmentError
 from pipelines.spool import Spool, SpoolOptions
 from tests.bench import streams
 from tests.conftest import REPOSITORY

@@ -24,7 +24,8 @@ from pipelines.sources.follow import Line
 from pipelines.sources.yahoo import Yahoo
 from pipelines.sources.yahoo_stream import YahooStream
 from pipelines.spool import Spool
-from pipelines.trades import TradesLoaded, load_trades, minutes_of_trades
+from pipelines.trade_minutes import minutes_of_trades
+from pipelines.trades import TradesLoaded, load_trades
 from tests.lakes import Lake, new_lake
 from tests.replica.conftest import NOON
 from warehouse.trades import id_jumps, minutes_compared

@@ -22,6 +22,7 @@ import orjson
 from websockets.asyncio.client import connect
 
 from pipelines import segments, spool
+from pipelines.segment_format import batches
 from pipelines.sources.base import SourceOptions
 from pipelines.sources.binance_stream import BinanceStream
 from pipelines.sources.follow import Line
@@ -119,7 +120,7 @@ def _ids(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ats: list[int] = []
     for sealed in segments.pending(folder, "binance"):
         content = segments.content(sealed.path)
-        for at, frames in segments.batches(content):
+        for at, frames in batches(content):
             data = [orjson.loads(frame)["data"] for frame in frames]
             ids += [one["a"] for one in data]
             sent.append(data[0]["E"])

@@ -22,6 +22,7 @@ from flows.collection import status_of, streams_folder, wish, wish_of
 from flows.streaming import load_streamed
 from pipelines import segments
 from pipelines.replica.server import Replica
+from pipelines.segment_format import encode
 from pipelines.segments import SegmentError
 from pipelines.settings_sources import Source
 from tests.conftest import REPOSITORY
@@ -194,7 +195,7 @@ def test_what_a_dead_collector_left_open_is_loaded_without_one(lake: Lake, repli
     inst = replica.streams.dialects[0].open("/stream", "streams=btcusdt@aggTrade", BEGAN.timestamp())
     replica.clock.advance(60)
     said = [frame.text.encode() for frame in inst.due(replica.clock.now())]
-    whole = segments.encode(1, said)
+    whole = encode(1, said)
     (folder / "binance-stream-20260708T1600-00000000.jsonl").write_bytes(whole[:-30])
     minute(lake, replica)
     assert lake.one("SELECT count(*) FROM trades") == len(said) - 1
