@@ -37,8 +37,8 @@ from warehouse.load import Batch, Loaded, load_bars, load_interval_bars, load_tr
 
 log = logging.getLogger(__name__)
 
-ROWS_A_PART = 200_000
-"""Bars of history that are derived at once: five seconds or so of the lake's writer, a few hundred megabytes."""
+ROWS_A_PART = 150_000
+"""Bars of history that are derived at once: a few seconds of the lake's writer."""
 MINUTES = "-minutes"
 """How the id of a batch ends whose bars were made of imported trades."""
 Progress = Callable[[int, int, str], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 
 import duckdb
@@ -23,16 +23,17 @@ def with_baseline(
     with_history: bool,
     sessions: int,
     min_sessions: int,
+    series: Collection[tuple[str, str]] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The new bars with VALUES of the sessions before theirs, and the baselines made for it.
 
     new: source, symbol, interval, ts, session, bucket, is_complete and more. Bars of the session the table is in force
     for join it; older ones are judged by their own past; partial windows by none. with_history: history has grown,
-    so the table is made anew.
+    so the table is made anew. series: the only ones that are at work, where it is not whole sources.
     """
     stored = build.stored_baseline(con, str(interval), sorted(set(new["bucket"])))
     in_force = _in_force(con, interval, new, stored)
-    fresh = _fresh(con, interval, in_force, with_history, sessions)
+    fresh = _fresh(con, interval, in_force, with_history, sessions, series)
     if fresh.height:
         stored = stored.filter(~pl.col("source").is_in(fresh["source"].unique().to_list()))
     table = pl.concat(
@@ -45,7 +46,7 @@ def with_baseline(
         first, last = older["session"].min(), older["session"].max()
         assert isinstance(first, date)
         assert isinstance(last, date)
-        _stage_candidates(con, interval, first, last, sessions, older["source"].unique().to_list())
+        _stage_candidates(con, interval, first, last, sessions, older["source"].unique().to_list(), series)
         parts.append(build.baseline_history(con, older.select(*_KEY, "interval"), sessions))
     columns = (*_KEY, *VALUES, "log_sessions")
     known = pl.concat([part.select(columns) for part in parts])
@@ -83,6 +84,7 @@ def _fresh(
     in_force: pl.DataFrame,
     with_history: bool,
     sessions: int,
+    series: Collection[tuple[str, str]] | None,
 ) -> pl.DataFrame:
     """Baselines of sources whose newest session has none yet, or whose history has grown or was corrected."""
     changed = pl.lit(with_history) | (pl.col("oldest") < pl.col("in_force"))
@@ -91,7 +93,7 @@ def _fresh(
     frames = []
     for session in sorted(due["in_force"].unique().to_list()):
         sources = due.filter(pl.col("in_force") == session)["source"].to_list()
-        _stage_candidates(con, interval, session, session + timedelta(days=1), sessions, sources)
+        _stage_candidates(con, interval, session, session + timedelta(days=1), sessions, sources, series)
         frames.append(build.baseline_rows(con, session, sessions))
     return pl.concat(frames) if frames else pl.DataFrame()
 
@@ -103,7 +105,9 @@ def _stage_candidates(
     last: date,
     sessions: int,
     sources: Sequence[str],
+    series: Collection[tuple[str, str]] | None,
 ) -> None:
     reach_back = timedelta(days=round(sessions * 1.6) + 5)
     since = datetime.combine(first, datetime.min.time()) - reach_back
-    build.baseline_candidates(con, str(interval), since, datetime.combine(last, datetime.max.time()), sources)
+    until = datetime.combine(last, datetime.max.time())
+    build.baseline_candidates(con, str(interval), since, until, sources, series)

@@ -86,7 +86,9 @@ def _derive(
         tails.stage_fronts(con, fronts)
         tail = read_tail(con, interval, fronts, plan.params, calendars)
         new = tails.new_rows(con, str(interval), tail.bars, fronts)
-        new, fresh = with_baseline(con, interval, new, with_history, plan.sessions, plan.min_sessions)
+        new, fresh = with_baseline(
+            con, interval, new, with_history, plan.sessions, plan.min_sessions, part.series
+        )
         year = bars_per_year(calendars, interval, session_minutes)
         computed = indicators.advance(*tail, plan.params, year)
         judged = _judged(con, interval, tail.bars, new, computed)
@@ -100,6 +102,7 @@ def _derive(
         rows=together(rows),
         anomalies=together(anomalies),
         baselines=together(baselines),
+        by_series=part.series is not None,
     )
 
 
@@ -124,9 +127,11 @@ def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: 
     _write_anomalies(con, derived, run_id, now)
     if derived.baselines.height:
         stage(con, "derived_baselines", derived.baselines.with_columns(run))
+        key = ("source", "interval", "symbol") if derived.by_series else ("source", "interval")
+        same = " AND ".join(f"calc.volume_baseline.{name} = s.{name}" for name in key)
         con.execute(
-            "DELETE FROM calc.volume_baseline USING (SELECT DISTINCT source, interval FROM derived_baselines) AS s "
-            "WHERE calc.volume_baseline.source = s.source AND calc.volume_baseline.interval = s.interval"
+            f"DELETE FROM calc.volume_baseline USING (SELECT DISTINCT {', '.join(key)} FROM derived_baselines) AS s "
+            f"WHERE {same}"
         )
         con.execute("INSERT INTO calc.volume_baseline BY NAME SELECT * FROM derived_baselines")
     # One INSERT a table: each writes a file.

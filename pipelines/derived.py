@@ -42,7 +42,8 @@ class Plan:
 class Derived:
     """What one run would write. `rows` holds the judged bars: each one's OHLCV beside its indicators.
 
-    all_new: no bar of `rows` and `windows` has been stored before.
+    all_new: no bar of `rows` and `windows` has been stored before. by_series: `baselines` is of some series of its
+    sources only, the others keep theirs.
     """
 
     batches: tuple[str, ...]
@@ -52,6 +53,7 @@ class Derived:
     anomalies: pl.DataFrame
     baselines: pl.DataFrame
     all_new: bool = False
+    by_series: bool = False
 
 
 def detect(judged: pl.DataFrame, interval: Interval, plan: Plan) -> pl.DataFrame:

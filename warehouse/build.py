@@ -107,8 +107,7 @@ def touch(
     if not isinstance(since, datetime) or not isinstance(until, datetime):
         since = until = datetime(1970, 1, 1)
     only = f"bars.batch_id IN {literals(batches['batch_id'])}"
-    if series is not None:
-        only += f" AND (bars.source, bars.symbol) IN ({', '.join(map(literals, series)) or 'NULL'})"
+    only += _among(series, "bars")
     wanted, table = set(batches.filter(pl.col("from_ts").is_not_null())["batch_id"]), "core.bars"
     if wanted and wanted <= _at_hand(con):
         table = "(FROM brought QUALIFY row_number() OVER (PARTITION BY source, symbol, ts ORDER BY revision DESC) = 1)"
@@ -166,11 +165,9 @@ def closed_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) 
     until = max(until, scalar(con, "SELECT max(end_ts) FROM todo"))
     lookback = timedelta(seconds=seconds) + timedelta(days=reach_days)
     sources = [name for (name,) in con.execute("SELECT DISTINCT source FROM todo").fetchall()]
-    rows = anchored_bars(since - lookback, until, f"bars.source IN {literals(sources)}")
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE anchored AS "
-        f"SELECT * FROM ({rows}) SEMI JOIN (SELECT DISTINCT source, symbol FROM todo) USING (source, symbol)"
-    )
+    of_todo = "(bars.source, bars.symbol) IN (SELECT source, symbol FROM todo)"
+    rows = anchored_bars(since - lookback, until, f"bars.source IN {literals(sources)} AND {of_todo}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE anchored AS {rows}")
     return frame(con, render("windows", seconds=seconds, interval=interval))
 
 
@@ -203,14 +200,20 @@ def delete_keys(con: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame) 
 
 
 def baseline_candidates(
-    con: duckdb.DuckDBPyConnection, interval: str, since: datetime, until: datetime, sources: Sequence[str]
+    con: duckdb.DuckDBPyConnection,
+    interval: str,
+    since: datetime,
+    until: datetime,
+    sources: Sequence[str],
+    series: Collection[tuple[str, str]] | None = None,
 ) -> None:
     """Temporary table `candidates`: complete bars of the sources in [since, until), one interval, with session and bucket.
 
+    series: only these of them.
     Of another interval than 1m the temporary table `new_windows` counts too, in place of what is stored.
     """
     if interval == "1m":
-        rows = anchored_bars(since, until, f"bars.source IN {literals(sources)}")
+        rows = anchored_bars(since, until, f"bars.source IN {literals(sources)}{_among(series, 'bars')}")
         con.execute(
             "CREATE OR REPLACE TEMP TABLE candidates AS SELECT source, symbol, '1m' AS interval, ts, volume, "
             f"anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM ({rows})"
@@ -232,7 +235,7 @@ def baseline_candidates(
                     SELECT source, symbol, interval, ts, volume, is_complete FROM new_windows
                 ) AS windows JOIN series_now AS series USING (source, symbol)
                 WHERE windows.is_complete AND windows.ts >= {literal(since)} AND windows.ts < {literal(until)}
-                  AND windows.source IN {literals(sources)}
+                  AND windows.source IN {literals(sources)}{_among(series, "windows")}
             ) AS v
             ASOF LEFT JOIN sessions_now AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts
         ) AS w"""
@@ -295,6 +298,14 @@ def usual_minutes(con: duckdb.DuckDBPyConnection, calendars: Sequence[str]) -> d
         f"WHERE calendar IN {literals(calendars)} GROUP BY calendar"
     )
     return dict(rows.fetchall())
+
+
+def _among(series: Collection[tuple[str, str]] | None, table: str) -> str:
+    """A condition that the rows of `table` are of these series; nothing where all are meant."""
+    if series is None:
+        return ""
+    listed = ", ".join(map(literals, series)) or "(NULL, NULL)"
+    return f" AND ({table}.source, {table}.symbol) IN ({listed})"
 
 
 def _given(value: object) -> str:
