@@ -20,25 +20,27 @@ OHLCV = {"open": "first", "high": "max", "low": "min", "close": "last", "volume"
 
 
 def run_resample_5m(size: Size) -> Measured:
-    """All five-minute windows of a million one-minute bars, out of the lake's own model."""
-    symbols, minutes = (100, 4_000) if size.quick else (500, 8_000)
+    """All five-minute windows of ten million one-minute bars (`--full`), out of the lake's own model."""
+    symbols, minutes = (100, 4_000) if size.quick else (500, 20_000)
     tape = Tape.of(symbols, minutes)
     _, con = lake.built(size.folder / "resample", tape, minutes, with_derived=False)
     bars = _pandas(tape, minutes)
     con.execute(_TODO.format(source=SOURCE, start=START, until=START + timedelta(minutes=minutes)))
     build.stage_calendars(con)
-    ours, rows = seconds(lambda: _windows(con, minutes), 2 if size.quick else 3)
+    ours, rows = seconds(lambda: _windows(con, minutes), 2)
     theirs, resampled = seconds(
         lambda: bars.groupby("symbol").resample("5min", on="ts").agg(OHLCV).reset_index(),
-        1 if size.quick else 3,
+        1,
     )
+    summed, _ = seconds(lambda: [bars[name].to_numpy().sum() for name in OHLCV], 3)
     rows = rows.sort("symbol", "ts")
     agree = all(same(rows[name].to_numpy(), resampled[name].to_numpy()) for name in OHLCV)
     con.close()
     return measured(
         "resample_5m", f"{symbols * minutes / 1e6:.1f} million one-minute bars to 5m OHLCV, VWAP, returns", 1000 * min(ours), "ms",
         peer="pandas groupby.resample", theirs=1000 * min(theirs), agreement=agree,
-        note="Ours reads the lake's Parquet and adds sessions, completeness, returns and deviations; pandas has OHLCV in memory.",
+        note="Ours reads the lake's Parquet and adds sessions, completeness, returns and deviations; pandas has "
+        f"OHLCV in memory. Limit: reading its five columns once, {1000 * min(summed):.0f} ms.",
     )  # fmt: skip
 
 
