@@ -60,7 +60,7 @@ def explain_pair(con: Connection, context: Context, row: Row) -> Explanation:
         f"y = {again['alpha_ols']:.6g} + {again['beta_ols']:.6g} x on the logarithms; its residual's unit root: "
         f"t = {again['eg_stat']:.6g} with {again['lags']} lags, p = {again['eg_p']:.4g}",
         f"x on y: t = {again['eg_stat_swapped']:.6g} with {again['lags_swapped']} lags, p = {again['eg_p_swapped']:.4g}",
-        f"p_max = max of the two = {again['p_max']:.4g}; q = {row['q_bh']:.4g} after correcting for {row['tested']} pairs",
+        f"p_max = max of the two = {again['p_max']:.4g}; q = {row['q_bh']:.4g} after correcting for {row['tested'] or 'all'} pairs",
     ]
     if not all(check.is_equal for check in told.checks):
         told.notes.append("Something differs: bars were revised or came later, or [pairs] was changed since.")

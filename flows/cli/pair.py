@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -91,7 +92,10 @@ def pair(
     """
     context = context_of(call)
     given = context.settings.pairs
-    params = params_of(interval, lookback, window, lags or str(given.lags), level, given.fdr)
+    params = replace(
+        params_of(interval, lookback, window, lags or str(given.lags), level, given.fdr),
+        refit=max(int(given.refit / Interval.parse(interval).delta), 1),
+    )
     with reading(context) as con:
         known = stored_series(con)
         y, x = named(a, known), named(b, known)
