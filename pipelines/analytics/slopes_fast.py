@@ -131,7 +131,7 @@ def pick(values: Floats, ranks: Integers) -> Floats:
     skipped = np.zeros(BINS + 1, dtype=np.int64)
     for k in range(BINS):
         skipped[k + 1] = skipped[k] + (0 if wanted[k] else held[k + 1])
-    some, count = np.empty(len(values)), 0
+    some, count = np.empty(len(values) - skipped[BINS] + 1), 0
     for i in range(len(values)):
         some[count] = values[i]
         count += wanted[at[i]]
