@@ -1,4 +1,4 @@
-"""The command a flow run is started with: `python -m flows.engine [minute]`.
+"""The command a flow run is started with: `python -m flows.engine [minute|lean]`.
 
 The worker starts a scheduled run's process about ten seconds early and Prefect's engine then waits for its
 minute. For the minute everything is imported and open by then; the heavier flows use the plain engine.
@@ -21,11 +21,15 @@ def one_thread(names: tuple[str, ...]) -> None:
         os.environ.setdefault(name, "1")
 
 
+def without_pandas() -> None:
+    """DuckDB imports pandas at its first bound parameter: half a second for nothing that some flows need."""
+    sys.modules["pandas"] = None  # type: ignore[assignment]
+
+
 def warm_minute() -> None:
     """Everything the minute's flow can have ahead of its minute."""
     one_thread((*NUMERIC, "POLARS_MAX_THREADS"))
-    # DuckDB imports pandas at its first bound parameter: half a second for nothing the minute needs.
-    sys.modules["pandas"] = None  # type: ignore[assignment]
+    without_pandas()
     runpy.run_module("flows.warming")
 
 
@@ -35,6 +39,8 @@ def main() -> None:
     wanted, sys.argv[1:] = sys.argv[1:], []
     if "minute" in wanted:
         warm_minute()
+    if "lean" in wanted:
+        without_pandas()
     one_thread(NUMERIC)
     runpy.run_module("prefect.engine", run_name="__main__")
 

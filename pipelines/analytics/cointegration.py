@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
+from pipelines.analytics import normal
 from pipelines.analytics.adf import Lags, unit_root
 from pipelines.analytics.mackinnon import critical_5pct, p_value
 from pipelines.analytics.regression import ols
@@ -79,7 +79,7 @@ def half_life(spread: Floats, confidence: float = 0.95) -> HalfLife | None:
     centred = before - before.mean()
     error = math.sqrt(float(residual @ residual) / (len(before) - 2) / float(centred @ centred))
     bars = -math.log(2.0) / math.log(phi)
-    reach = -float(ndtri((1.0 - confidence) / 2.0)) * error * math.log(2.0) / (phi * math.log(phi) ** 2)
+    reach = normal.reach(confidence) * error * math.log(2.0) / (phi * math.log(phi) ** 2)
     return HalfLife(bars, max(0.0, bars - reach), bars + reach, phi)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.special import ndtri
 
-from pipelines.analytics import windows
+from pipelines.analytics import normal, windows
 from pipelines.analytics.windows import Floats, Integers
 
 MIN_RETURNS = 20
@@ -40,7 +39,7 @@ def fisher_interval(
     """Fisher's interval of correlations of `n` pairs each; NaN below 4 of them."""
     r, count = np.asarray(corr, dtype=np.float64), np.asarray(n, dtype=np.float64)
     centre = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
-    reach = -float(ndtri((1.0 - confidence) / 2.0)) / np.sqrt(np.where(count >= 4, count - 3, np.nan))
+    reach = normal.reach(confidence) / np.sqrt(np.where(count >= 4, count - 3, np.nan))
     return np.tanh(centre - reach), np.tanh(centre + reach)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
+from pipelines.analytics import normal
 from pipelines.analytics.windows import Floats
 
 _RANGE = {1: (-18.83, -1.61, 2.74), 2: (-18.86, -2.62, 0.92)}
@@ -25,7 +25,7 @@ def p_value(stat: npt.ArrayLike, n_series: int) -> Floats:
     t = np.asarray(stat, dtype=np.float64)
     low, middle, high = _RANGE[n_series]
     scale = np.where(t <= middle, np.polyval(_LEFT[n_series], t), np.polyval(_RIGHT[n_series], t))
-    p: Floats = np.where(t > high, 1.0, np.where(t < low, 0.0, ndtr(scale)))
+    p: Floats = np.where(t > high, 1.0, np.where(t < low, 0.0, normal.share_below(scale)))
     return np.where(np.isnan(t), np.nan, p)
 
 

@@ -8,9 +8,8 @@ from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
-from scipy.special import ndtri
 
-from pipelines.analytics import slopes
+from pipelines.analytics import normal, slopes
 from pipelines.analytics.fast import compiled_twin
 from pipelines.analytics.windows import Floats, Integers
 
@@ -46,7 +45,7 @@ def theil_sen(y: Floats, x: Floats, confidence: float = 0.95, fast: bool | None 
     pairs = n * (n - 1) // 2
     twin = compiled_twin("slopes_fast", math.inf if n > EXACT else 0.0, fast)
     tied_x, tied_y = (np.unique(values, return_counts=True)[1] for values in (x, y))
-    reach = -float(ndtri((1.0 - confidence) / 2.0)) * _sigma(n, tied_x, tied_y)
+    reach = normal.reach(confidence) * _sigma(n, tied_x, tied_y)
     if twin is None and n > EXACT:
         some = _slopes(y, x, SAMPLE)
         ranks = _ranks(len(some), reach * SAMPLE / pairs)
