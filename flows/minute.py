@@ -21,7 +21,6 @@ from flows.streaming import load_streamed
 from flows.walk import Derivation, Run
 from pipelines.ingest import Feed, Ingested
 from pipelines.market import floor_minute, naive, utc
-from pipelines.minute import past_at_hand, wanted_of
 from pipelines.recent.past import Past
 from reports.site import Published
 from warehouse.build import progress
@@ -38,8 +37,7 @@ def warm() -> None:
     context, con = _open()
     for view in ("bars", "gaps", "alerts", "deliveries", "source_states"):
         con.execute(f"SELECT * FROM {view} LIMIT 0").fetchall()
-    wanted = wanted_of(context.plan, [source.name for source in context.settings.sources])
-    _warm.append((context, con, past_at_hand(con, context.recent, wanted)))
+    _warm.append((context, con, walk.recall(context, con)))
 
 
 @task(name="ingest", cache_policy=NO_CACHE, task_run_name="ingest {source}")

@@ -1,4 +1,4 @@
-"""The minute's walk as plain functions: ingest each source -> load, derive and alert -> publish -> deliver -> record.
+"""The minute's walk as plain functions: recall -> ingest each source -> load, derive and alert -> publish -> record.
 
 `flows.minute` shows the same steps as tasks in the Prefect UI; `tapewatch run minute` and the tests call them here.
 """
@@ -73,6 +73,12 @@ class Run:
         """The furthest of the sources' own clocks; ours where none answered."""
         clocks = [one.market_now for one in self.ingested if one.market_now]
         return max(clocks, default=datetime.now(UTC))
+
+
+def recall(context: Context, con: duckdb.DuckDBPyConnection) -> Past | None:
+    """Ahead of a minute: what the run before it left at hand, else the same read from the lake."""
+    wanted = minute.wanted_of(context.plan, [source.name for source in context.settings.sources])
+    return minute.past_at_hand(con, context.recent, wanted)
 
 
 def wait_for_close(scheduled: datetime) -> None:

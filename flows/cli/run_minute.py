@@ -20,7 +20,7 @@ def run_minute(
 
     A step that fails leaves a Failed row in `runs`, as in Prefect, and is raised.
     """
-    run = walk.Run(context, con, run_id, at or datetime.now(UTC))
+    run = walk.Run(context, con, run_id, at or datetime.now(UTC), walk.recall(context, con))
     walk.wait_for_close(run.scheduled)
     try:
         return _steps(run)

@@ -37,14 +37,15 @@ def minute() -> None:
     context = assemble()
     con = connect(context.location)
     prepare(con, context)
-    run = walk.Run(context, con, str(uuid4()), datetime.now(UTC))
+    run = walk.Run(context, con, str(uuid4()), datetime.now(UTC), walk.recall(context, con))
     feeds = context.feeds()
     for feed in feeds:
-        result = walk.ingest(run, feed)
-        if result.loads and result.until and result.state in ("ok", "partial"):
-            say(f"ack {batch_id(result.source, 'rest', result.until)} {result.rows_loaded}")
+        walk.ingest(run, feed)
     load_streamed(run, feeds)
     walk.derive_and_alert(run)
+    for one in run.ingested:
+        if one.loads and one.until and one.state in ("ok", "partial"):
+            say(f"ack {batch_id(one.source, 'rest', one.until)} {one.rows_loaded}")
     walk.record(run, "Completed")
     say("done " + ",".join(f"{one.source}={one.state}" for one in run.ingested))
 
