@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable
 from datetime import timedelta
@@ -86,7 +87,7 @@ FROM (
     mean, std = float(middle[0]), math.sqrt(squares[0] / (RETURNS - 1))
     deviation = float(deviation_pct(np.array(close), np.array(mean)))
     zscore = (close - mean) / std if std > 0 else None
-    limit = context.plan.thresholds.price_pct
+    limit = _limit(row, context.plan.thresholds.price_pct)
     told.formulas = [
         f"mean of the {RETURNS} closes before = {mean:.10g}, their standard deviation = {std:.6g}",
         f"100 x (close - mean) / mean = 100 x ({close:.10g} - {mean:.10g}) / {mean:.10g} = {deviation:.6g} %",
@@ -110,7 +111,7 @@ def _volume(con: Connection, context: Context, row: Row, told: Explanation) -> N
     told.facts["bucket"] = f"{found[0]['bucket']} minutes after the session's open ({calendar})"
     logs = sorted(math.log(one["volume"]) for one in found if one["volume"] > 0)
     zscore = _robust_z(volume, logs, context.plan.min_sessions, told)
-    limit = context.plan.thresholds.volume_ratio
+    limit = _limit(row, context.plan.thresholds.volume_ratio)
     told.formulas.insert(0, f"median of {len(found)} volumes = {median:.10g}")
     told.formulas.insert(
         1, f"volume / median = {volume:.10g} / {median:.10g} = {volume / median:.6g} > {limit:g}: abnormal"
@@ -248,6 +249,12 @@ def _bars_of(row: Row) -> str:
 def _calendar(con: Connection, row: Row) -> str:
     found = rows(con, f"SELECT calendar FROM series WHERE {_key(row)}")
     return str(found[0]["calendar"]) if found else CONTINUOUS
+
+
+def _limit(row: Row, usual: float) -> float:
+    """What the bar had to exceed: its reason tells where that was a limit of its own."""
+    own = re.search(r"own limit is (\S+)", row["reason"] or "")
+    return float(own[1]) if own else usual
 
 
 def _ratio(row: Row, value: Any, baseline: Any) -> Check:
