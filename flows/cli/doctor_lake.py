@@ -66,7 +66,7 @@ def _integrity(con: Connection, context: Context) -> Iterator[Finding]:
     )[0]
     if waiting["n"]:
         yield warn("derived", f"{waiting['n']} batches wait for their windows and anomalies since {waiting['since']:%Y-%m-%d %H:%M}",
-                   "`tapewatch run minute` derives them, as does the next import or backfill")  # fmt: skip
+                   "`tapewatch run heal` derives history, as does the next import or backfill; `tapewatch run minute` the rest")  # fmt: skip
     else:
         yield ok("derived", "every loaded batch has its windows, indicators and anomalies")
 
