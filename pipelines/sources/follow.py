@@ -40,6 +40,8 @@ class Patience:
     """A connection that lived so long was a good one: the next pause begins at `first` again."""
     overlap: float = 10.0
     """How long a new connection may take to say something before the old one is closed all the same."""
+    linger: float = 1.0
+    """How long the old one is heard on after that: what was under way on it may be older than the new one's first."""
     look: float = 0.25
     """How often the watch looks."""
 
@@ -113,6 +115,7 @@ class Line:
                 if fresh:
                     self.status.handovers += 1
                     await self._first_word(fresh)
+                    await self._wait(self.patience.linger)
             else:
                 await self._close(socket)
                 self._judge(socket)
