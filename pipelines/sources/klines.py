@@ -11,7 +11,7 @@ which nothing in it says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isfinite
 from typing import Any
@@ -22,7 +22,9 @@ import polars as pl
 
 from pipelines.market import BAR_SCHEMA
 from pipelines.sources.base import Parsed, Reply
+from pipelines.sources.plain_klines import plain_rows, read_plain
 from pipelines.sources.reading import (
+    Ints,
     Rejects,
     arrange_bars,
     elements_as_received,
@@ -38,6 +40,10 @@ from pipelines.sources.refusals import refusal
 WIDTH = 12
 TEXTS = {1: "open", 2: "high", 3: "low", 4: "close", 5: "volume", 7: "turnover"}
 TIME, TRADES = 0, 8
+SCHEMA: dict[str, pl.DataType] = {
+    "ts": pl.Int64(),
+    **{name: BAR_SCHEMA[name] for name in (*TEXTS.values(), "trades")},
+}
 
 
 def klines_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
@@ -45,19 +51,41 @@ def klines_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
 
     A bar sent twice is kept as it came last. `is_closed` is ts + 1 minute <= `market_now`.
     """
-    rejects, lengths = Rejects(), []
-    columns: dict[str, list[Any]] = {name: [] for name in ("ts", *TEXTS.values(), "trades")}
-    for reply in replies:
+    rejects = Rejects()
+    owner, rows = _rows(replies, rejects)
+    values = {name: rows[name] for name in (*TEXTS.values(), "trades")}
+    bars = arrange_bars(replies, owner, rows["ts"].to_numpy(), values, market_now)
+    return Parsed(bars, rejects.frame(), rejects.failures)
+
+
+def _rows(replies: Sequence[Reply], rejects: Rejects) -> tuple[Ints, pl.DataFrame]:
+    """For each row the index of its reply, in their order; and the rows: SCHEMA, ts in epoch ms."""
+    plain = {at: n for at, reply in enumerate(replies) if reply.ok and (n := plain_rows(reply.body))}
+    table = read_plain([replies[at].body for at in plain]) if plain else None
+    if table is None:
+        plain = {}
+    lengths: dict[int, int] = {}
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
+    for at, reply in enumerate(replies):
+        if at in plain:
+            continue
         # Rows become columns reply by reply: keeping all the small lists costs more than reading them.
         read = _read(reply, rejects)
-        lengths.append(len(read["ts"]))
+        lengths[at] = len(read["ts"])
         for name, column in columns.items():
             column.extend(read[name])
-    ts_ms = np.array(columns.pop("ts"), np.int64)
-    values = {name: pl.Series(column, dtype=BAR_SCHEMA[name]) for name, column in columns.items()}
-    owner = np.repeat(np.arange(len(replies)), lengths)
-    bars = arrange_bars(replies, owner, ts_ms, values, market_now)
-    return Parsed(bars, rejects.frame(), rejects.failures)
+    owner, rows = _owners(plain | lengths), pl.DataFrame(columns, schema=SCHEMA)
+    if table is None:
+        return owner, rows
+    if not lengths:
+        return owner, table
+    order = np.argsort(owner, kind="stable")
+    return owner[order], table.select(*SCHEMA).vstack(rows)[order]
+
+
+def _owners(lengths: Mapping[int, int]) -> Ints:
+    """Each reply's index as often as it has rows."""
+    return np.repeat(np.array(list(lengths), np.int64), np.array(list(lengths.values()), np.int64))
 
 
 def binance_refusal(reply: Reply, rejects: Rejects) -> None:

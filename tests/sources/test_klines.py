@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.market import BAR_SCHEMA
@@ -222,6 +222,54 @@ def test_every_good_row_survives_and_every_bad_one_is_kept_word_for_word(
         (symbol, orjson.dumps(row).decode()) for symbol, row in bad
     ]
     assert parsed.failures == []
+
+
+digits = st.text("0123456789.", max_size=20)
+usual = st.tuples(st.integers(0, 10**9), st.integers(0, 10**8)).map(lambda parts: f"{parts[0]}.{parts[1]:08}")
+usual_count = st.integers(0, 10**15).map(str)
+
+
+@st.composite
+def spelt(draw: st.DrawFn) -> bytes:
+    """A reply as Binance spells it, most of its numbers in order, here and there one that is not."""
+    lines = []
+    for n in range(draw(st.integers(1, 4))):
+        texts = [
+            draw(st.one_of(usual, usual, usual, digits) if draw(st.booleans()) else usual) for _ in range(6)
+        ]
+        opened, end, trades = f"{1_714_570_200_000 + 60_000 * n}", draw(usual_count), draw(usual_count)
+        odd = draw(st.sampled_from(["", "", "", "opened", "end", "trades"]))
+        opened, end, trades = (
+            draw(digits) if odd == name else text
+            for name, text in (("opened", opened), ("end", end), ("trades", trades))
+        )
+        quoted = ",".join(f'"{text}"' for text in texts[:5])
+        lines.append(f'[{opened},{quoted},{end},"{texts[5]}",{trades},"0.5","0.5","0"]')
+    return f"[{','.join(lines)}]".encode()
+
+
+@given(st.lists(spelt(), min_size=1, max_size=3))
+@example([b'[[1714570200000,"1.0","1.0","1.0","1.0","1.0",1714570259999,"1.0",07,"0","0","0"]]'])
+@example([b'[[1714570200000,"1.0","1.0","1.0","1.0","1.0",1.5,"1.0",7,"0","0","0"]]'])
+@example([b'[[1714570200000,"1.0","1.0","1.0","1.0","1..0",9,"1.0",7,"0","0","0"]]'])
+@settings(max_examples=80, deadline=None)
+def test_reading_all_replies_at_once_is_reading_them_row_by_row(bodies: list[bytes]):
+    """A blank, which JSON does not mind, is enough to have a reply read row by row."""
+    at_once = klines_to_bars([reply(body, f"SYM{at}") for at, body in enumerate(bodies)], LATER)
+    blanks = [reply(body[:1] + b" " + body[1:], f"SYM{at}") for at, body in enumerate(bodies)]
+    by_row = klines_to_bars(blanks, LATER)
+    assert at_once.bars.equals(by_row.bars, null_equal=True)
+    told = ("symbol", "ts", "reason")
+    assert at_once.rejects.select(told).equals(by_row.rejects.select(told))
+    assert [one.reason for one in at_once.failures] == [one.reason for one in by_row.failures]
+
+
+def test_replies_of_either_kind_stand_in_their_order():
+    odd = reply(b"[ " + orjson.dumps([kline(0, "100.5")])[1:])
+    plain = reply([kline(0, "100.75"), kline(1)])
+    for first, last, close in ((odd, plain, 100.75), (plain, odd, 100.5)):
+        bars = klines_to_bars([first, reply([kline(0)], "ETHUSDT"), last], LATER).bars
+        assert bars["close"].to_list() == [close, 101.5, 101.5]
 
 
 @pytest.mark.realdata
