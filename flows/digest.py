@@ -21,6 +21,7 @@ from flows.runs import market_now, recorded
 from pipelines.alerts.grouping import message_id
 from pipelines.alerts.history import read_alerts
 from pipelines.market import CONTINUOUS, MINUTE, Series, naive, utc
+from reports.digest import NEVER_ASKED
 from reports.digest import digest as rendered
 from reports.digest_facts import History, digest_facts
 from reports.notify.message import Site
@@ -219,7 +220,7 @@ def _sources(context: Context, con: duckdb.DuckDBPyConnection, until: datetime) 
     for name, calendar in context.calendars.items():
         clock = clocks.get(name, (None, None))[0]
         lag = _lag_s(con, name, known.get(name, calendar), clock) if clock else None
-        state = states.get(name, "never asked")
+        state = states.get(name, NEVER_ASKED)
         rows.append((name, lag, "closed" if state == "idle" else state))
     schema = {"source": pl.String(), "lag_s": pl.Float64(), "state": pl.String()}
     return pl.DataFrame(rows, schema=schema, orient="row")

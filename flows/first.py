@@ -28,14 +28,13 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     context = assemble()
     console = Console(force_terminal=sys.stdout.isatty(), width=None if sys.stdout.isatty() else 100)
-    run_id = str(uuid4())
     failed = 0
     with writing(context) as con:
         for source in context.settings.sources:
-            failed += _backfill(con, context, run_id, source.name, source.history, console)
+            failed += _backfill(con, context, str(uuid4()), source.name, source.history, console)
         for name, step in (
-            ("pairs", lambda: run_pairs(context, con, run_id, datetime.now(UTC))),
-            ("site", lambda: run_report(context, con, run_id)),
+            ("pairs", lambda: run_pairs(context, con, str(uuid4()), datetime.now(UTC))),
+            ("site", lambda: run_report(context, con, str(uuid4()))),
         ):
             started = time.monotonic()
             try:

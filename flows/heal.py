@@ -310,7 +310,7 @@ def inbox() -> dict[str, int]:
     """Files that lie in the inbox, imported once and moved to `done` or `failed`."""
     context = assemble()
     with writing(context) as con:
-        taken = take_in(con, context, str(flow_run.id or uuid4()))
+        taken = take_in(con, context)
     for name, problem in taken.failed.items():
         get_run_logger().warning("%s: %s", name, problem)
     return {name: brought.rows_loaded for name, brought in taken.done.items()}

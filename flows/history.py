@@ -20,6 +20,7 @@ from flows import chunks, touched
 from flows.context import Context, span_of_sessions, store_sessions
 from flows.covering import cover_loaded, store
 from flows.history_turn import history_turn, is_history_turn_taken
+from flows.runs import Tally, recorded
 from pipelines import derive
 from pipelines.ingest import Ingested
 from pipelines.market import CONTINUOUS, Interval, Series, floor_minute, naive, utc
@@ -76,6 +77,13 @@ class Brought:
         self.chunks += parts
         self.problems += sorted({failure.detail for failure in result.failures})
 
+    def tell(self, tally: Tally) -> None:
+        """Into the run's row in `runs`."""
+        tally.rows_in, tally.rows_loaded = self.rows_in, self.rows_loaded + self.rows_revised
+        tally.rows_quarantined = self.rows_quarantined
+        told = f"{self.chunks_known} of {self.chunks} chunks known, {self.windows} windows, {self.anomalies} anomalies"
+        tally.detail = "; ".join([told, *self.problems])[:500]
+
 
 def backfill(
     con: duckdb.DuckDBPyConnection,
@@ -92,10 +100,13 @@ def backfill(
 
     source, symbols: narrow it down; a symbol need not be configured. Newest chunks first; a chunk that the ledger
     knows is not asked for again, so that a killed backfill goes on where it stopped.
-    Raises TapewatchError for an unknown source or an empty span; a venue's failures are in `problems`.
+    The run leaves its row in `runs`. Raises TapewatchError for an unknown source or an empty span; a venue's failures
+    are in `problems`.
     """
-    with history_turn(context):
-        return _backfill(con, context, run_id, start, end, source, symbols, with_derive, progress)
+    with history_turn(context), recorded(con, context, run_id, "backfill") as tally:
+        brought = _backfill(con, context, run_id, start, end, source, symbols, with_derive, progress)
+        brought.tell(tally)
+    return brought
 
 
 def _backfill(
@@ -170,8 +181,11 @@ def import_file(
     Any source and symbol; columns: their meanings, where neither header nor order tells them.
     Raises TapewatchError where the file as a whole cannot be used.
     """
-    with history_turn(context):
-        return _import(con, context, run_id, path, source, symbol, interval, with_derive, columns)
+    with history_turn(context), recorded(con, context, run_id, "import") as tally:
+        brought = _import(con, context, run_id, path, source, symbol, interval, with_derive, columns)
+        brought.tell(tally)
+        tally.detail = f"{path.name}: {tally.detail}"
+    return brought
 
 
 def _import(

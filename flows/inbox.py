@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 
@@ -42,10 +43,8 @@ class Taken:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def take_in(
-    con: duckdb.DuckDBPyConnection, context: Context, run_id: str, now_s: float | None = None
-) -> Taken:
-    """Imports every file that lies in the inbox; one that fails stops no other.
+def take_in(con: duckdb.DuckDBPyConnection, context: Context, now_s: float | None = None) -> Taken:
+    """Imports every file that lies in the inbox, each as a run of its own in `runs`; one that fails stops no other.
 
     now_s: the epoch second against which a file's age is told; None is now.
     """
@@ -54,7 +53,7 @@ def take_in(
         (inbox / name).mkdir(parents=True, exist_ok=True)
     taken = Taken()
     for path in waiting(inbox, time.time() if now_s is None else now_s):
-        shown = str(path.relative_to(inbox))
+        shown, run_id = str(path.relative_to(inbox)), str(uuid4())
         try:
             brought = _import(con, context, run_id, inbox, path)
         except (TapewatchError, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from datetime import datetime
 from typing import Any
 
 STALE = ("RUNNING", "PENDING", "CANCELLING")
@@ -49,6 +50,14 @@ class PrefectApi:
         body = {"sort": "START_TIME_DESC", "limit": limit, "flow_runs": {"start_time": {"is_null_": False}}}
         runs: list[dict[str, Any]] = self._call("POST", "/flow_runs/filter", body)
         return runs
+
+    def schedule(self, deployment: str, at: datetime) -> bool:
+        """One more run of the deployment, at `at` (aware); False where there is no such deployment."""
+        found = [key for key, name in self.deployment_names().items() if name == deployment]
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at.isoformat()}}
+        for key in found:
+            self._call("POST", f"/deployments/{key}/create_flow_run", {"state": state})
+        return bool(found)
 
     def deployment_names(self) -> dict[str, str]:
         """Id of a deployment -> its name."""

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flows.demo_config import demo_environment, demo_toml, write_demo_toml, write_overrides
@@ -30,6 +30,8 @@ SERVER_PATIENCE = 120.0
 FAST_DEATH = 10.0
 """A child that lives shorter than this many seconds three times in a row has a cause that restarting won't mend."""
 REPLICA_PORT = 8900
+FIRST_CHECK = timedelta(seconds=90)
+"""When the first quality checks run after the start, from its minute on: their schedule may be a quarter hour away."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class Platform:
             if child.exit_code:
                 _say(f"deploy failed:\n{child.last_words()}")
             self.children.pop(child.name)
+            self._check_soon()
             return
         young = time.monotonic() - child.started_at < FAST_DEATH
         _say(f"{child.name} ended with {child.exit_code}; starting it again")
@@ -161,6 +164,13 @@ class Platform:
                 _say(f"Prefect does not answer yet ({error}); stale runs are reaped by maintenance")
         child.start()
         self._write_state()
+
+    def _check_soon(self) -> None:
+        """The first quality checks in the middle of a minute to come, where they keep no micro-batch waiting."""
+        try:
+            self.api.schedule("quality", datetime.now(UTC).replace(second=0, microsecond=0) + FIRST_CHECK)
+        except OSError as error:
+            _say(f"the first quality checks wait for their schedule: Prefect does not answer ({error})")
 
     def _start_replica(self, prefect_port: int, site_port: int) -> None:
         port = self._port("replica", "127.0.0.1", REPLICA_PORT)

@@ -63,6 +63,8 @@ def stamp(at: datetime) -> str:
 
 
 LATE_S = 180
+NEVER_ASKED = "not asked yet"
+"""The state of a source that no run has fetched from: its first minute is still to come."""
 
 _PAGES = {
     "site": "index.html",
@@ -146,7 +148,8 @@ def _health(facts: Facts, until: datetime) -> list[tuple[str, str]]:
 def _source_health(row: Facts) -> tuple[str, str]:
     state = row.get("state") or "ok"
     behind = f", {duration(row['lag_s'])} behind" if row.get("lag_s") is not None else ""
-    return "resolved" if state in ("ok", "closed") else "critical", f"{row['source']}: {state}{behind}"
+    tone = {"ok": "resolved", "closed": "resolved", NEVER_ASKED: "info"}.get(state, "critical")
+    return tone, f"{row['source']}: {state}{behind}"
 
 
 def _run_line(runs: Facts) -> str:

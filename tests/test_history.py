@@ -58,6 +58,8 @@ def test_a_killed_backfill_goes_on_where_it_stopped(
     assert_complete(lake, replica, "binance", ("BTCUSDT",))
     whole = "SELECT count(*), min(minutes) FROM calc.windows WHERE interval = '1h' AND is_complete"
     assert lake.rows(whole) == [(48, 60)]
+    runs = lake.rows("SELECT run_id, flow, state, rows_loaded FROM runs ORDER BY run_id")
+    assert runs == [("run-1", "backfill", "Failed", 0), ("run-2", "backfill", "Completed", again.rows_loaded)]
 
 
 def test_shares_come_from_bell_to_bell_with_the_first_minutes_volume(lake: Lake, replica: Replica):
@@ -116,6 +118,7 @@ def test_bars_of_another_width_are_kept_as_given(lake: Lake, tmp_path: Path):
     found = lake.rows("SELECT interval, ts, close, volume FROM ohlcv WHERE source = 'mine' ORDER BY ts")
     assert found == [("15m", ts, 2.0, 7.0) for ts in stamps]
     assert lake.one("SELECT count(*) FROM bars WHERE source = 'mine'") == 0
+    assert lake.rows("SELECT flow, state, rows_in, rows_loaded FROM runs") == [("import", "Completed", 4, 4)]
 
 
 def test_trades_beside_bars_leave_the_venues_own_minutes_alone(lake: Lake, tmp_path: Path):

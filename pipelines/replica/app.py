@@ -10,7 +10,6 @@ from typing import Any
 
 from pipelines.replica.clock import Clock
 from pipelines.replica.control import PREFIX, Control
-from pipelines.replica.errors import ReplicaError
 from pipelines.replica.faults import ROWS, Fault, Faults
 from pipelines.replica.spoil import spoil
 from pipelines.replica.truth import Book
@@ -99,7 +98,7 @@ class ReplicaApp:
 
     async def _trade(self, venue: Venue, request: Request, traffic: Traffic, send: Send) -> None:
         market_now = self.clock.now()
-        self._apply_due(market_now)
+        self.control.catch_up(market_now)
         symbol = venue.symbol(request)
         struck = self.faults.strike(venue.name, symbol, request.path, market_now)
         traffic.faulted += bool(struck)
@@ -113,12 +112,6 @@ class ReplicaApp:
         await self._deliver(reply, send, broken, now)
         if reply.status == 200 and not broken:
             self._remember(venue.name, symbol, reply, whole, now)
-
-    def _apply_due(self, now: float) -> None:
-        try:
-            self.control.apply_due(now)
-        except ReplicaError as error:
-            self.faults.log.append({"at": now, "error": str(error)})
 
     async def _wait(self, struck: list[Fault]) -> None:
         seconds = self.control.latency_s

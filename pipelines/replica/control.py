@@ -65,12 +65,23 @@ class Control:
             return reply_json({"error": f"{request.path}: {error}"}, 400)
 
     def apply_due(self, now: float) -> None:
-        """Let the faults of the tape itself happen whose time has come."""
+        """Let the faults of the tape itself happen whose time has come; ReplicaError for one that cannot, after the rest."""
+        wrong: list[ReplicaError] = []
         for fault in self.faults.due(now):
-            if fault.kind == "revise":
-                self._revise(fault, now)
-            elif fault.kind == "shock":
-                self._shock(fault, now)
+            try:
+                happen = self._revise if fault.kind == "revise" else self._shock
+                happen(fault, now)
+            except ReplicaError as error:
+                wrong.append(error)
+        if wrong:
+            raise wrong[0]
+
+    def catch_up(self, now: float) -> None:
+        """The same where nobody waits for the error: it goes into the log of the faults."""
+        try:
+            self.apply_due(now)
+        except ReplicaError as error:
+            self.faults.log.append({"at": now, "error": str(error)})
 
     def clock_now(self) -> dict[str, Any]:
         now = self.clock.now()
@@ -126,6 +137,8 @@ class Control:
         return {"faults": added}
 
     def _remove_faults(self, request: Request) -> dict[str, Any]:
+        # What was due has happened, whether anybody had asked since or not: a correction is not taken back.
+        self.catch_up(self.clock.now())
         number = dict(request.params).get("id")
         return {"removed": self.faults.remove(None if number is None else int(number))}
 

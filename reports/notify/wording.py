@@ -120,7 +120,9 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
     bars = episode.get("bars") or 1
     worst = f", worst {clock(episode.get('worst_ts'), today)}" if bars > 1 else ""
     ended = f"over since {clock(_end(episode), today)}" if is_over else "still on"
-    lasted = f"{bars} bars{worst}, {ended}" if bars > 1 else "one bar" if is_over else "one bar, still on"
+    since = clock(episode.get("since"), today)
+    is_moment = bars == 1 and is_over
+    one_bar = f"one bar, {since}" if is_over else "one bar, still on"
     return Line(
         tone=episode["severity"],
         mark=episode["severity"].upper(),
@@ -128,8 +130,8 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
         what=" ".join(part for part in (kind_name(episode["kind"]), episode.get("interval")) if part),
         against=against,
         how=how,
-        since=clock(episode.get("since"), today),
-        note=lasted,
+        since="" if is_moment else since,
+        note=f"{bars} bars{worst}, {ended}" if bars > 1 else one_bar,
         spark=spark(episode.get("spark") or ()),
         link=_series_link(episode, site),
     )

@@ -153,8 +153,8 @@ def test_alerts_pairs_gaps_checks_and_runs_are_told(lake):
     assert [row["check_name"] for row in facts["checks"]["failed"]] == ["bars: key unique"]
     assert (facts["runs"]["total"], facts["runs"]["failed_flows"]) == (1, ["minute"])
     assert {row["source"]: row["state"] for row in facts["sources"]} == {
-        "binance": "never asked",
-        "yahoo": "never asked",
+        "binance": "not asked yet",
+        "yahoo": "not asked yet",
     }
 
 

@@ -43,8 +43,8 @@ def zipped(lake: Lake, name: str, told: str = "") -> Path:
     return path
 
 
-def look(lake: Lake, run_id: str = "run-1") -> Taken:
-    return take_in(lake.con, lake.context, run_id, time.time() + 60)
+def look(lake: Lake) -> Taken:
+    return take_in(lake.con, lake.context, time.time() + 60)
 
 
 def kept(lake: Lake) -> set[str]:
@@ -107,7 +107,7 @@ def test_what_is_still_being_written_is_left_alone(lake: Lake):
     path = drop(lake, "kraken/XBTUSD.csv", HEAD + ROWS)
     drop(lake, "kraken/.hidden.csv", HEAD)
     drop(lake, "kraken/HALF.csv.part", HEAD)
-    assert take_in(lake.con, lake.context, "run-1") == Taken()
+    assert take_in(lake.con, lake.context) == Taken()
     os.utime(path, (0, 0))
-    assert list(take_in(lake.con, lake.context, "run-2").done) == ["kraken/XBTUSD.csv"]
+    assert list(take_in(lake.con, lake.context).done) == ["kraken/XBTUSD.csv"]
     assert kept(lake) == {"done/kraken/XBTUSD.csv", "kraken/.hidden.csv", "kraken/HALF.csv.part"}

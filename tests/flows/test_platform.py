@@ -65,6 +65,14 @@ def test_every_deployment_of_prefect_yaml_is_registered_with_documented_paramete
         assert all(parameter.get("description") for parameter in described), name
 
 
+def test_the_first_quality_checks_do_not_wait_for_their_schedule(demo: Platform):
+    asked = {"deployments": {"name": {"any_": ["quality"]}}, "flow_runs": {"start_time": {}}}
+    deadline = time.monotonic() + 90
+    while not any(not run["auto_scheduled"] for run in demo.api._call("POST", "/flow_runs/filter", asked)):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
 def test_a_scheduled_minute_completes_loads_its_bars_and_rebuilds_the_site(demo: Platform):
     api = demo.api
     deadline = time.monotonic() + 150

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import httpx
@@ -137,6 +138,18 @@ def test_a_script_of_faults_runs_by_the_markets_clock(tmp_path):
             codes.append(client.get("/api/v3/time").status_code)
             replica.clock.advance(60)
         assert codes == [200, 500, 200]
+
+
+def test_a_correction_that_was_due_stays_when_the_faults_are_taken_away_before_anybody_asked(tmp_path):
+    script = tmp_path / "faults.json"
+    minute = int(NOON.timestamp()) - 120
+    revise = {"kind": "revise", "venue": "binance", "symbol": "BTCUSDT", "set": {"volume": 7.0}}
+    script.write_text(json.dumps([{**revise, "ts": minute + 86_400}, {**revise, "ts": minute}]))
+    with Replica(now=NOON, speed=0, faults=script) as replica:
+        replica.heal()
+        said = replica.ask("truth", venue="binance", symbol="BTCUSDT", **{"from": minute, "to": minute + 60})
+        assert said["rows"][0][said["columns"].index("volume")] == 7.0
+        assert "no closed bar" in replica.ask("faults")["log"][-1]["error"]
 
 
 @pytest.mark.parametrize(
