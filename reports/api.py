@@ -24,6 +24,10 @@ OHLC_COLUMNS = (
     "source", "symbol", "interval", "ts", "open", "high", "low", "close", "volume", "vwap", "turnover", "trades",
     "minutes", "minutes_expected", "is_complete", "ret_log", "std_dprice", "std_logret",
 )  # fmt: skip
+ROBUST_COLUMNS = (
+    "pair", "interval", "fitted_at", "n", "beta_ols", "alpha_ols", "r2", "beta_theil_sen", "beta_lo", "beta_hi",
+    "beta_kalman", "reason",
+)  # fmt: skip
 TICK_COLUMNS = ("source", "symbol", "trade_id", "ts", "price", "qty", "side", "fills", "origin")
 
 
@@ -134,6 +138,33 @@ def pair(name: str, slug: str, fits: pl.DataFrame, tail: pl.DataFrame) -> tuple[
     return f"api/pairs/{slug}.json", envelope(sql, fits, **more)
 
 
+def pair_points(slug: str, tail: pl.DataFrame) -> tuple[str, bytes]:
+    """`api/pairs/<A>~<B>.series.csv`: what `series` of the pair's JSON holds, for spreadsheets and notebooks."""
+    return f"api/pairs/{slug}.series.csv", tail.write_csv(datetime_format="%Y-%m-%dT%H:%M:%SZ").encode()
+
+
+def robust(name: str, slug: str, fits: pl.DataFrame) -> tuple[str, bytes]:
+    """`api/pairs/<A>~<B>.robust.json`: least squares beside Theil-Sen, which a few outliers do not bend.
+
+    beta_difference: Theil-Sen's beta over that of least squares, less 1; is_ols_inside: whether the latter lies in
+    Theil-Sen's 95 % interval. Null where the pair could not be tested.
+    """
+    interval = fits["interval"][0]
+    sql = (
+        f"SELECT {', '.join(ROBUST_COLUMNS)}, beta_theil_sen / beta_ols - 1 AS beta_difference, "
+        "beta_ols BETWEEN beta_lo AND beta_hi AS is_ols_inside "
+        f"FROM pair_stats WHERE pair = {quoted(name)} AND interval = {quoted(interval)} "
+        "ORDER BY fitted_at DESC LIMIT 1"
+    )
+    numbers = fits.with_columns(pl.col("beta_ols", "beta_theil_sen", "beta_lo", "beta_hi").cast(pl.Float64))
+    rows = numbers.select(
+        *ROBUST_COLUMNS,
+        beta_difference=pl.col("beta_theil_sen") / pl.col("beta_ols") - 1,
+        is_ols_inside=pl.col("beta_ols").is_between(pl.col("beta_lo"), pl.col("beta_hi")),
+    )
+    return f"api/pairs/{slug}.robust.json", envelope(sql, rows)
+
+
 def correlation(interval: str, rows: pl.DataFrame) -> tuple[str, bytes]:
     sql = (
         f"SELECT * FROM correlations WHERE interval = {quoted(interval)} "
@@ -166,6 +197,8 @@ class Endpoint:
     says: str
     every: str
     columns: Sequence[str] = ()
+    computed: Sequence[tuple[str, str]] = ()
+    """Columns (name, DuckDB type) that the file has beyond the view's."""
 
 
 ENDPOINTS = (
@@ -180,6 +213,8 @@ ENDPOINTS = (
     Endpoint("api/indicators/<S>.json", "indicators", "the newest 20 rows of every interval", "each minute"),
     Endpoint("api/stats/<S>.json", "symbol_stats", "statistics over trailing windows", "every few minutes"),
     Endpoint("api/pairs/<A>~<B>.json", "pair_stats", "the newest fit, and the spread's last points in `series`", "each minute"),
+    Endpoint("api/pairs/<A>~<B>.series.csv", "pair_series", "spread, z, rolling correlation and beta of the last 1000 bars, as CSV", "with each fit"),
+    Endpoint("api/pairs/<A>~<B>.robust.json", "pair_stats", "least squares beside Theil-Sen and its interval", "with each fit", ROBUST_COLUMNS, (("beta_difference", "DOUBLE"), ("is_ols_inside", "BOOLEAN"))),
     Endpoint("api/correlation/<interval>.json", "correlations", "the newest matrix with 95 % intervals", "every few minutes"),
     Endpoint("api/alerts.json", "alerts", "open alerts and those of the last 7 days", "each minute"),
     Endpoint("alerts/feed.xml", "alerts", "Atom feed of alerts", "on change"),
@@ -246,7 +281,7 @@ def catalogue(
         if point.path.endswith("pulse.json"):
             entry["schema"] = PULSE_SCHEMA
         elif point.path.endswith(".json") and columns:
-            entry["schema"] = schema(columns)
+            entry["schema"] = schema([*columns, *point.computed])
         files.append(entry)
     return {
         "about": "Every file answers what an HTTP API would. Paths are relative to the site's root; a missing subject is a missing file (404).",

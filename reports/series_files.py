@@ -236,8 +236,11 @@ def write_pair(shelf: Shelf, snap: Snapshot, fit: Row, tail: pl.DataFrame) -> No
     rows = pl.DataFrame(
         [{name: value for name, value in fit.items() if name not in hidden}], infer_schema_length=None
     )
-    shelf.put(*api.pair(fit["pair"], slug, rows, tail.select(list(PAIR_SCHEMA))))
+    points = tail.select(list(PAIR_SCHEMA))
+    shelf.put(*api.pair(fit["pair"], slug, rows, points))
+    shelf.put(*api.robust(fit["pair"], slug, rows))
     if tail.height:
+        shelf.put(*api.pair_points(slug, points))
         shelf.put(
             f"data/pairs/{slug}.js",
             charts.script(slug, "tail", pair_payload(tail, fit, snap.options.limits.zscore)),

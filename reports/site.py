@@ -298,7 +298,8 @@ def _subject(path: str) -> str | None:
     of_one = parts[:2] in (["data", "symbols"], ["data", "pairs"]) or (parts[0] == "api" and len(parts) > 2)
     if not of_one or parts[1] == "correlation":
         return None
-    return parts[2].removesuffix(".js").removesuffix(".json")
+    endings = (".series.csv", ".robust.json", ".json", ".js")
+    return next((parts[2].removesuffix(end) for end in endings if parts[2].endswith(end)), parts[2])
 
 
 def _pulse(shelf: Shelf, snap: Snapshot) -> tuple[str, list[tuple[str, bytes]]]:

@@ -72,7 +72,11 @@ def pair_page(snap: Snapshot, fit: Row, tail: pl.DataFrame) -> Page:
         row["name"],
         model,
         section="pairs/index.html",
-        data=(("JSON", f"api/pairs/{name}.json"),),
+        data=(
+            ("JSON", f"api/pairs/{name}.json"),
+            ("series CSV", f"api/pairs/{name}.series.csv"),
+            ("robust JSON", f"api/pairs/{name}.robust.json"),
+        ),
         scripts=("assets/lightweight-charts.js", "assets/charts.js"),
     )
 

@@ -2,7 +2,10 @@
 
 import os
 
-# Before any of them is imported: one thread for the libraries of both sides.
+THREADS = "TAPEWATCH_BENCH_THREADS"
+"""One for each side; all cores in the second pass of `--full`."""
+
+# Before any of them is imported: the same number of threads for the libraries of both sides.
 for _name in (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
@@ -10,4 +13,4 @@ for _name in (
     "POLARS_MAX_THREADS",
     "NUMBA_NUM_THREADS",
 ):
-    os.environ.setdefault(_name, "1")
+    os.environ.setdefault(_name, os.environ.get(THREADS, "1"))

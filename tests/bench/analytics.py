@@ -12,7 +12,7 @@ import talib
 
 from pipelines.analytics import history, indicators, newest, usual
 from pipelines.analytics.params import IndicatorParams, carried
-from tests.bench.framework import SEED, Measured, Size, measured, same, seconds
+from tests.bench.framework import SEED, Measured, Size, measured, same, seconds, sides, threads
 from tests.bench.tape import Tape
 from warehouse.stage import frame, stage
 
@@ -50,8 +50,8 @@ def run_indicators_full(size: Size) -> Measured:
         peer="TA-Lib (C)", theirs=1000 * min(theirs), agreement=agree,
         note=f"Ours {'compiled' if fast else 'numpy'}, {count} columns with the state to go on from; numpy alone "
         f"{1000 * min(plain):.0f} ms. Without the {len(COMPOSED)} columns that TA-Lib users compose: "
-        f"{1000 * min(alone):.0f} against {1000 * min(theirs_alone):.0f} ms. Limit: writing {count} columns takes "
-        f"{1000 * min(written):.0f} ms.",
+        f"{1000 * min(alone):.0f} against {1000 * min(theirs_alone):.0f} ms.",
+        bound=1000 * min(written), bound_by=f"writing {count} columns once", cpu=sides(ours, theirs),
     )  # fmt: skip
 
 
@@ -78,13 +78,16 @@ def run_indicators_minute(size: Size) -> Measured:
     before = whole.filter(pl.col("ts") == times[-2]).select(*_KEY[:2], *carried(params))
     tail = _frame(tape, bars - params.lookback - 1, bars).with_columns(is_new=pl.col("ts") == times[-1])
     framed, _ = seconds(lambda: indicators.advance(tail, before, params, YEAR), 20)
+    looked, _ = seconds(
+        lambda: [values.sum() for values in (recent.close, recent.volume, recent.ret_log)], 40
+    )
     read = sum(values.nbytes for values in (recent.close, recent.volume, recent.ret_log)) / 1e6
     return measured(
         "indicators_minute", f"The newest bar of {SYMBOLS} series with {bars:,} bars each", 1000 * min(ours), "ms",
         peer="TA-Lib on the whole history", theirs=1000 * min(theirs), agreement=agree,
         note=f"Arrays to arrays, all {len(row)} columns, from the row before and the last {params.lookback} bars. "
-        f"As tables in and out: {1000 * min(framed):.1f} ms. Limit: reading these {read:.1f} MB once "
-        f"takes {read / 10:.2f} ms at 10 GB/s.",
+        f"As tables in and out: {1000 * min(framed):.1f} ms.",
+        bound=1000 * min(looked), bound_by=f"reading these {read:.1f} MB once", cpu=sides(ours, theirs),
     )  # fmt: skip
 
 
@@ -97,7 +100,7 @@ def run_baseline_minute(size: Size) -> Measured:
     at = 200
     sample = volumes[:, at].copy()
     ours, (ratio, z) = seconds(lambda: usual.judge(new, usual.usual(sample)), 40)
-    con = duckdb.connect(config={"threads": 1})
+    con = duckdb.connect(config={"threads": threads()})
     stage(con, "bars", _sample(volumes))
     theirs, found = seconds(lambda: frame(con, _BASELINE), 2 if size.quick else 5)
     mine = found.filter(pl.col("bucket") == at).sort("series")
@@ -111,8 +114,8 @@ def run_baseline_minute(size: Size) -> Measured:
         "baseline_minute", f"One minute of {SYMBOLS} series: baseline of {sessions} sessions, ratio and robust z",
         1000 * min(ours), "ms", peer=f"DuckDB, all {minutes} minutes anew", theirs=1000 * min(theirs),
         agreement=agree,
-        note=f"Ours needs the {SYMBOLS} x {sessions} volumes of that minute alone, arrays to arrays. Limit: "
-        f"sorting them twice, {_sorting(sample):.3f} ms.",
+        note=f"Ours needs the {SYMBOLS} x {sessions} volumes of that minute alone, arrays to arrays.",
+        bound=_sorting(sample), bound_by="sorting these volumes twice", cpu=sides(ours, theirs),
     )  # fmt: skip
 
 

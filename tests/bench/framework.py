@@ -8,13 +8,18 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.bench import THREADS
+
 SEED = 20261121
+Sides = tuple[float, float | None]
+"""Ours and theirs."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Measured:
     """One benchmark's answer; `ratio` says how many times better we are and is null unless the answers agree.
 
     limit: what `ours` must stay within, in `unit`; null where only the ratio counts.
+    bound: what the machine could do at best, in `unit`, and bound_by: in which respect; null where it is not known.
+    cpu, wall: ours and theirs by either clock; all_cores: wall, with every core instead of one thread.
     """
 
     id: str
@@ -43,14 +50,20 @@ class Measured:
     agreement: bool | None
     limit: float | None
     note: str
+    bound: float | None = None
+    bound_by: str = ""
+    cpu: Sides | None = None
+    wall: Sides | None = None
+    all_cores: Sides | None = None
+    machine: str = ""
+    measured_at: str = ""
+    size: str = ""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A registered benchmark."""
+class Times(list[float]):
+    """Wall seconds of each call; `cpu` are the processor's."""
 
-    id: str
-    run: Callable[[Size], Measured]
+    cpu: list[float]
 
 
 def measured(
@@ -64,26 +77,44 @@ def measured(
     agreement: bool | None = None,
     limit: float | None = None,
     note: str = "",
+    bound: float | None = None,
+    bound_by: str = "",
+    cpu: Sides | None = None,
+    wall: Sides | None = None,
 ) -> Measured:
     """The result with its ratio: of times theirs / ours, of rates (`/s`) ours / theirs; none without agreement."""
     ratio = None
     if theirs is not None and agreement:
         ratio = ours / theirs if unit == "/s" else theirs / ours
-    numbers = [None if value is None else float(f"{value:.4g}") for value in (ours, theirs, ratio)]
-    return Measured(id_, work, peer, numbers[0] or 0.0, numbers[1], unit, numbers[2], agreement, limit, note)
+    return Measured(
+        id_, work, peer, _short(ours) or 0.0, _short(theirs), unit, _short(ratio), agreement, limit, note,
+        _short(bound), bound_by, _rounded(cpu), _rounded(wall),
+    )  # fmt: skip
 
 
-def seconds(work: Callable[[], Any], times: int) -> tuple[list[float], Any]:
+def seconds(work: Callable[[], Any], times: int) -> tuple[Times, Any]:
     """Wall seconds of each call and the last call's answer; garbage is collected before, not during."""
-    spent, answer = [], None
+    spent, answer = Times(), None
+    spent.cpu = []
     for _ in range(times):
         gc.collect()
         gc.disable()
-        started = time.perf_counter()
+        before = time.process_time(), time.perf_counter()
         answer = work()
-        spent.append(time.perf_counter() - started)
+        spent.append(time.perf_counter() - before[1])
+        spent.cpu.append(time.process_time() - before[0])
         gc.enable()
     return spent, answer
+
+
+def threads() -> int:
+    """How many each side may use."""
+    return int(os.environ.get(THREADS, "1"))
+
+
+def sides(ours: Times, theirs: Times, scale: float = 1000.0) -> Sides:
+    """The least processor times, in ms unless scaled otherwise."""
+    return scale * min(ours.cpu), scale * min(theirs.cpu)
 
 
 def same(ours: Any, theirs: Any, tolerance: float = 1e-9) -> bool:
@@ -99,22 +130,24 @@ def machine() -> str:
         platform.processor(),
     )
     memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if "MemTotal" in line), 0)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return (
-        f"{model}, {os.cpu_count()} cores, {memory / 2**20:.0f} GiB, Python {platform.python_version()}, "
-        f"load {load:.1f}"
-    )
+    return f"{model}, {os.cpu_count()} cores, {memory / 2**20:.0f} GiB, Python {platform.python_version()}"
+
+
+def signed(result: Measured, size: Size) -> Measured:
+    """The result with where and when it was measured, and how much work it was."""
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    return replace(result, machine=machine(), measured_at=today, size="quick" if size.quick else "full")
 
 
 def table(results: Sequence[Measured]) -> str:
     """The results for reading in a terminal, a note below each row."""
-    rows = [("id", "ours", "theirs", "unit", "ratio", "agrees", "limit", "peer")]
+    rows = [("id", "ours", "theirs", "unit", "ratio", "agrees", "limit", "cpu", "all cores", "bound", "peer")]
     rows += [
         (
             one.id, _text(one.ours), _text(one.theirs), one.unit,
             f"{one.ratio:.4g}x" if one.ratio else "-",
             "-" if one.agreement is None else "yes" if one.agreement else "NO",
-            _text(one.limit), one.peer or "-",
+            _text(one.limit), _both(one.cpu), _both(one.all_cores), _text(one.bound), one.peer or "-",
         )
         for one in results
     ]  # fmt: skip
@@ -124,18 +157,37 @@ def table(results: Sequence[Measured]) -> str:
     ]
     out = [lines[0], "-" * len(lines[0])]
     for line, one in zip(lines[1:], results, strict=True):
-        out += [line, f"    {one.work}. {one.note}".rstrip()]
+        bound = f" Bound: {one.bound_by}." if one.bound_by else ""
+        out += [line, f"    {one.work}. {one.note}{bound}".rstrip()]
     return "\n".join(out)
+
+
+def known(path: Path) -> list[Measured]:
+    """What `save` has kept, in its order; empty if nothing was."""
+    names = {field.name for field in fields(Measured)}
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return [Measured(**{name: value for name, value in row.items() if name in names}) for row in rows]
 
 
 def save(results: Sequence[Measured], path: Path) -> None:
     """`benchmarks/latest.json`: results of ids not run this time stay."""
-    known = {one["id"]: one for one in json.loads(path.read_text())} if path.exists() else {}
-    known |= {one.id: asdict(one) for one in results}
+    kept = {one.id: one for one in known(path)} | {one.id: one for one in results}
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+    draft.write_text(json.dumps([asdict(one) for one in kept.values()], indent=1) + "\n")
     draft.replace(path)
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _rounded(sides: Sides | None) -> Sides | None:
+    return None if sides is None else (_short(sides[0]) or 0.0, _short(sides[1]))
+
+
+def _both(sides: Sides | None) -> str:
+    return "-" if sides is None else f"{_text(sides[0])} / {_text(sides[1])}"
 
 
 def _text(value: float | None) -> str:

@@ -18,6 +18,7 @@ from pipelines.calendars import bars_per_year
 from pipelines.market import CONTINUOUS, Interval
 from pipelines.settings import Settings
 from pipelines.settings_sources import Source
+from tests.bench.framework import threads
 from tests.bench.tape import SOURCE, START, Floats, Tape
 from warehouse.connect import connect, transaction
 from warehouse.stage import literals, stage
@@ -44,7 +45,7 @@ def built(
         _bars(con, context, tape, first, min(first + DAY, minutes))
     if with_derived:
         _derived(con, context, tape, minutes)
-    con.execute("SET threads = 1")
+    con.execute(f"SET threads = {threads()}")
     return context, con
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 
 from tests.bench import lake
-from tests.bench.framework import Measured, Size, measured, same, seconds
+from tests.bench.framework import Measured, Size, measured, same, seconds, sides
 from tests.bench.tape import SOURCE, START, Tape
 from warehouse import build
 from warehouse.stage import frame
@@ -40,7 +40,8 @@ def run_resample_5m(size: Size) -> Measured:
         "resample_5m", f"{symbols * minutes / 1e6:.1f} million one-minute bars to 5m OHLCV, VWAP, returns", 1000 * min(ours), "ms",
         peer="pandas groupby.resample", theirs=1000 * min(theirs), agreement=agree,
         note="Ours reads the lake's Parquet and adds sessions, completeness, returns and deviations; pandas has "
-        f"OHLCV in memory. Limit: reading its five columns once, {1000 * min(summed):.0f} ms.",
+        "OHLCV in memory.",
+        bound=1000 * min(summed), bound_by="reading the five columns of OHLCV in memory once", cpu=sides(ours, theirs),
     )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def run_query_mix(size: Size) -> Measured:
         "query_mix", f"{len(QUESTIONS)} SQL questions on {symbols * minutes / 1e6:.0f} million bars", 1000 * min(ours), "ms",
         peer="SQLite, primary key (symbol, ts)", theirs=1000 * min(theirs), agreement=agree,
         note="A day of one symbol, newest bar of all, day's volume and range of all, loudest minutes, whole history of one.",
+        cpu=sides(ours, theirs),
     )  # fmt: skip
 
 
