@@ -139,6 +139,8 @@ def site_options(
             rsi_low=limits.rsi_low,
             price_dev_pct=limits.price_pct,
             latency_ms=limits.latency_ms,
+            corr_z=limits.corr_z,
+            corr_change=limits.corr_change,
             stale_s=limits.stale_s,
         ),
         rules=[_in_force(rule, silences) for rule in in_force(rules_of(context, asked), now)],

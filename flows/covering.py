@@ -14,9 +14,11 @@ from datetime import date, datetime, timedelta
 import duckdb
 import polars as pl
 
+from flows import anomalies
 from flows.context import Context
 from flows.runs import SAME_CLOCK
 from pipelines import coverage
+from pipelines.analytics.feed import of_gaps
 from pipelines.market import MINUTE
 from pipelines.sessions import sessions
 from pipelines.sources import factory
@@ -152,6 +154,8 @@ def store(
             con.execute("INSERT INTO calc.coverage BY NAME SELECT * FROM new_coverage")
         if covered.events.height:
             con.execute("INSERT INTO calc.gap_events BY NAME SELECT * FROM new_gaps")
+            opened = covered.events.filter(pl.col("state") == "open")
+            anomalies.write(con, of_gaps(opened, context.plan.thresholds), run_id, now)
 
 
 def run_covering(context: Context, con: duckdb.DuckDBPyConnection, run_id: str, now: datetime) -> Covered:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import duckdb
 import numpy as np
 import polars as pl
 
+from flows import anomalies
 from flows.correlating import replace_correlations
 from flows.pair_universe import slug
+from pipelines.analytics.detectors import SCHEMA
 from pipelines.analytics.examine import Scan
 from pipelines.analytics.panels import pair_name
 from pipelines.analytics.scan import scan_series
@@ -28,6 +30,7 @@ class Found:
     whole: frozenset[str]
     correlations: pl.DataFrame
     symbols: pl.DataFrame
+    anomalies: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SCHEMA))
 
 
 def due(
@@ -86,8 +89,9 @@ def stage_rows(con: duckdb.DuckDBPyConnection, found: Found, run_id: str) -> Non
     stage(con, "new_symbol_stats", found.symbols.with_columns(run))
 
 
-def write_rows(con: duckdb.DuckDBPyConnection, found: Found) -> None:
-    """Writes what is staged; needs an open transaction."""
+def write_rows(con: duckdb.DuckDBPyConnection, found: Found, run_id: str, now: datetime) -> None:
+    """Writes what is staged and the anomalies; needs an open transaction. now: naive UTC."""
+    anomalies.write(con, found.anomalies, run_id, now)
     _insert(con, "calc.pair_stats", "new_fits", found.stats.height)
     if found.whole:
         interval = literals(found.series["interval"].unique())

@@ -18,6 +18,7 @@ from flows import alerting
 from flows.alerting import CATCH_UP
 from flows.context import Context, assemble, writing
 from flows.correlating import moved, new_correlations, newest_closes, told
+from flows.pair_anomalies import pair_anomalies
 from flows.pair_rows import Found, due, named, new_points, stage_rows, write_rows
 from flows.pair_universe import kept, scan_params, slug, universe
 from flows.runs import market_now, recorded
@@ -25,7 +26,7 @@ from pipelines.analytics.examine import examine
 from pipelines.analytics.fits import SCHEMA, fit
 from pipelines.analytics.panels import pair_name, wide
 from pipelines.analytics.stats import symbol_stats
-from pipelines.market import utc
+from pipelines.market import naive, utc
 from warehouse.clocks import market_clocks, newest_loaded
 from warehouse.connect import transaction, writer
 
@@ -86,6 +87,7 @@ def analyse(context: Context, con: duckdb.DuckDBPyConnection) -> Found:
         whole=whole,
         correlations=new_correlations(context, con, newest, {params.interval: frame}),
         symbols=pl.concat([symbol_stats(fresh, params.interval, lookback) for lookback in lookbacks]),
+        anomalies=pair_anomalies(con, scan, which, stats, context.plan.thresholds),
     )
 
 
@@ -99,7 +101,7 @@ def store(
         live = _live(found.stats, market_clocks(con))
         spoken = alerting.judge(con, context, None, None, clock, now, run_id, pairs=live)
         with transaction(con, context.location):
-            write_rows(con, found)
+            write_rows(con, found, run_id, naive(now))
             alerting.write(con, spoken, now, run_id)
     counts = dict(found.stats["state"].value_counts().iter_rows())
     return PairsRun(

@@ -20,6 +20,8 @@ from warehouse.stage import literals
 log = logging.getLogger(__name__)
 
 SAME_CLOCK = timedelta(minutes=3)
+LANDED = "receive_to_landed"
+"""The stage of `latency` that the rule about slow feeds judges."""
 
 
 @dataclass
@@ -55,6 +57,11 @@ def market_now(con: duckdb.DuckDBPyConnection, now: datetime) -> datetime:
     """The market's clock at `now` (aware UTC): ours where the sources agree with it, else the furthest of theirs."""
     clocks = [now if abs(clock - seen) < SAME_CLOCK else utc(clock) for clock, seen in answers(con).values()]
     return max(clocks, default=now)
+
+
+def stage_of(stage: str, source: str) -> str:
+    """The name under which `latency` has a stage of one source alone."""
+    return f"{stage} {source}"
 
 
 def _write(

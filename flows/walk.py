@@ -18,11 +18,13 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from flows import alerting, touched
+from flows import alerting, anomalies, touched
 from flows.collection import wish_of
 from flows.context import Context, sessions_around
+from flows.runs import LANDED, stage_of
 from pipelines import minute
 from pipelines.alerts.history import Orders
+from pipelines.analytics.feed import of_feeds
 from pipelines.fallback import stand_in
 from pipelines.ingest import Feed, Ingested, ingest_minute, newest_of
 from pipelines.market import CONTINUOUS, floor_minute, naive, utc
@@ -107,6 +109,8 @@ def ingest(run: Run, feed: Feed) -> Ingested:
     run.ingested.append(result)
     for stage, values in result.latencies_ms.items():
         run.took_ms.setdefault(stage, []).extend(values)
+        if stage == LANDED:
+            run.took_ms[stage_of(stage, result.source)] = list(values)
     level = logging.INFO if result.state in ("ok", "idle") else logging.WARNING
     log.log(
         level,
@@ -139,9 +143,12 @@ def derive_and_alert(run: Run) -> Derivation:
     with writer(context.location):
         work = minute.work_out(stores, deliveries, clocks, plan, run.past)
         found = work.derived
-        spoken = alerting.judge(con, context, found, feed_health(run), run.market_now, now, run.run_id)
+        health = feed_health(run)
+        of_feed = anomalies.fresh(con, of_feeds(health, plan.thresholds))
+        spoken = alerting.judge(con, context, found, health, run.market_now, now, run.run_id)
         with transaction(con, context.location):
             loads = list(minute.write(con, work, plan, run.run_id, naive(now)))
+            anomalies.write(con, of_feed, run.run_id, naive(now))
             _write_states(con, run, now)
             alerting.write(con, spoken, now, run.run_id)
         run.orders = spoken.orders
@@ -153,7 +160,7 @@ def derive_and_alert(run: Run) -> Derivation:
     run.took_ms["derive"] = [(time.perf_counter() - started) * 1000]
     by_severity = found.anomalies.group_by("severity").len().rows() if found.anomalies.width else []
     return Derivation(
-        found.windows.height, found.rows.height, found.anomalies.height,
+        found.windows.height, found.rows.height, found.anomalies.height + of_feed.height,
         len(spoken.events), len(spoken.messages), dict(by_severity),
     )  # fmt: skip
 
@@ -229,7 +236,7 @@ def feed_health(run: Run) -> pl.DataFrame:
     for one in run.ingested:
         if one.state == "stopped":
             continue
-        waits = one.latencies_ms.get("receive_to_landed")
+        waits = one.latencies_ms.get(LANDED)
         market = one.market_now or run.scheduled
         rows.append(
             {

@@ -16,6 +16,8 @@ from pipelines.alerts.silences import Silence, subjects_of
 from pipelines.alerts.states import Alert
 from pipelines.market import Series, utc
 
+TOLD_APART = ("spread", "gap")
+"""Kinds of anomalies that a digest has sections of their own for."""
 SHOWN = 12
 """Rows of each section in the message; the site has all."""
 SHOWN_OF_HISTORY = 8
@@ -59,7 +61,8 @@ def digest_facts(
     quality: newest row a check.  gaps: those open or detected since.  runs: those finished since.
     sources: source, lag_s, state.  closes: recent closes for the sparklines of the series shown.
     """
-    found = [_jsonable(row) for row in episodes(anomalies, until).iter_rows(named=True)]
+    apart = pl.col("kind").is_in(TOLD_APART)
+    found = [_jsonable(row) for row in episodes(anomalies.filter(~apart), until).iter_rows(named=True)]
     shown = found[:SHOWN]
     for row in shown:
         row["spark"] = list((closes or {}).get(Series(row["source"], row["symbol"] or ""), ()))

@@ -22,6 +22,8 @@ class Limits:
     rsi_low: float = 30.0
     price_dev_pct: float = 5.0
     latency_ms: float = 100.0
+    corr_z: float = 5.0
+    corr_change: float = 0.3
     stale_s: float = 180.0
 
 

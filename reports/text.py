@@ -21,6 +21,7 @@ KIND_NAMES = {
     "rsi_extreme": "RSI",
     "volatility": "Volatility",
     "spread": "Spread",
+    "corr_break": "Correlation break",
     "latency": "Latency",
     "stale": "Stale feed",
     "gap": "Gap",
@@ -69,9 +70,9 @@ def times(value: float | None) -> str:
 
 
 def against(anomaly: Mapping[str, Any]) -> str:
-    """How far an anomaly's value is from what is usual: times it, a price in percent, nothing for an RSI."""
+    """How far an anomaly's value is from what is usual: times it, a price in percent, nothing for an RSI and for what has a sign."""
     ratio = anomaly["ratio"]
-    if anomaly["kind"] == "rsi_extreme" or ratio is None or is_missing(ratio):
+    if anomaly["kind"] in ("rsi_extreme", "spread", "corr_break") or ratio is None or is_missing(ratio):
         return NONE
     return f"{signed(100 * (ratio - 1), 1)} %" if anomaly["kind"] == "price_spike" else times(ratio)
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flows.cli.explain_feed import explain_gap, explain_latency, explain_stale
+from flows.cli.explain_spread import explain_break, explain_spread
 from flows.cli.explanation import Check, Explanation
 from flows.cli.lake import Connection, Row, rows
 from flows.context import Context
@@ -35,16 +37,9 @@ def explain_anomaly(con: Connection, context: Context, row: Row) -> Explanation:
     told = Explanation(row["reason"])
     told.facts = {name: row[name] for name in ("kind", "source", "symbol", "interval", "severity", "run_id")}
     told.facts |= {"bar": f"{row['ts']:%Y-%m-%d %H:%M} UTC", "known at": row["known_at"]}
-    recompute = KINDS.get(row["kind"])
-    if recompute is None:
-        told.checks = [_ratio(row, row["value"], row["baseline"])]
-        told.notes.append(
-            f"An anomaly of kind {row['kind']} is about the feed at that moment, whose state is not kept."
-        )
-    else:
-        recompute(con, context, row, told)
-        if not all(check.is_equal for check in told.checks):
-            told.notes.append(CHANGED)
+    KINDS[row["kind"]](con, context, row, told)
+    if not all(check.is_equal for check in told.checks):
+        told.notes.append(CHANGED)
     return told
 
 
@@ -215,6 +210,11 @@ KINDS: dict[str, Recompute] = {
     "volume": _volume,
     "rsi_extreme": _rsi,
     "volatility": _volatility,
+    "spread": explain_spread,
+    "corr_break": explain_break,
+    "latency": explain_latency,
+    "stale": explain_stale,
+    "gap": explain_gap,
 }
 _GONE = "The bars it was computed from are not (all) in the warehouse any more, so it cannot be recomputed."
 

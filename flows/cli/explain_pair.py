@@ -38,7 +38,7 @@ def explain_pair(con: Connection, context: Context, row: Row) -> Explanation:
     """The verdict's numbers from the newest bars both legs had then, by the settings in force now."""
     told = Explanation(f"{row['symbol_y']} against {row['symbol_x']}: {row['reason']}")
     told.facts = {name: row[name] for name in ("interval", "fitted_at", "n", "state", "q_bh", "tested")}
-    told.sql = _sql(row)
+    told.sql = closes_sql(row)
     closes = frame(con, told.sql).sort("ts")
     told.sample_name = f"The newest {SHOWN} of the bars in common"
     told.sample = closes.tail(SHOWN).to_dicts()
@@ -67,7 +67,8 @@ def explain_pair(con: Connection, context: Context, row: Row) -> Explanation:
     return told
 
 
-def _sql(row: Row) -> str:
+def closes_sql(row: Row) -> str:
+    """The newest bars both legs had at a fit (a row of `pair_stats`), as many as it was made of."""
     where = " AND ".join(
         f"{leg}.{name} = {literal(row[f'{name}_{leg}'])}" for leg in "yx" for name in ("source", "symbol")
     )

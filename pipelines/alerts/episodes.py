@@ -16,10 +16,10 @@ def badness() -> pl.Expr:
     """How far out of the ordinary an anomaly is, in the measure that its line shows, so that words and rank agree.
 
     The distance of the ratio from 1 (volume, price, volatility, feeds), the points beyond an RSI's limit, a
-    spread's |z|; comparable within one kind. Never null.
+    pair's |z|; comparable within one kind. Never null.
     """
     shown = (
-        pl.when(pl.col("kind") == "spread")
+        pl.when(pl.col("kind").is_in(["spread", "corr_break"]))
         .then(pl.col("zscore").abs())
         .when(pl.col("kind") == "rsi_extreme")
         .then((pl.col("value") - pl.col("baseline")).abs())

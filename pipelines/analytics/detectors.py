@@ -55,6 +55,8 @@ class Thresholds:
     stale_s: float = 180.0
     gap_minutes: float = 0.0
     spread_z: float = 2.0
+    corr_z: float = 5.0
+    corr_change: float = 0.3
 
 
 SEVERITY: Mapping[str, tuple[str, str, str]] = {
@@ -62,6 +64,11 @@ SEVERITY: Mapping[str, tuple[str, str, str]] = {
     "stale": ("stale_s", "seconds without a new bar", "critical"),
     "gap": ("gap_minutes", "minutes missing", "high"),
     "spread": ("spread_z", "standard deviations of a cointegrated pair's spread", "high"),
+    "corr_break": (
+        "corr_z",
+        "standard errors between a pair's newest correlation and the usual one",
+        "medium",
+    ),
     "volume": ("volume_ratio", "times the usual volume of that minute of the session", "medium"),
     "rsi_extreme": ("rsi_high", "RSI entering the zone above this, or below its counterpart", "medium"),
     "volatility": ("volatility_ratio", "times the median volatility of the bars before", "medium"),
@@ -165,9 +172,9 @@ DETECTORS: Mapping[str, Callable[[pl.DataFrame, Thresholds], pl.DataFrame]] = {
 }
 
 
-def anomaly_id(source: str, symbol: str, interval: str, ts: datetime, kind: str) -> str:
+def anomaly_id(source: str, symbol: str | None, interval: str | None, ts: datetime, kind: str) -> str:
     """The same for the same bar and kind whenever it is computed, so that its address stays valid."""
-    key = "|".join((source, symbol, interval, ts.isoformat(), kind))
+    key = "|".join((source, symbol or "", interval or "", ts.isoformat(), kind))
     return blake2b(key.encode(), digest_size=8).hexdigest()
 
 

@@ -1,17 +1,51 @@
-"""What is abnormal about a feed or a pair: one measured number against its limit, as rows of `anomalies`."""
+"""What is abnormal about a feed or a pair: one measured number against its limit, as rows of `anomalies`.
+
+A row about a whole feed has no symbol, one about a feed no interval; a pair's name stands as its symbol.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
 from pipelines.analytics.detectors import SCHEMA, SEVERITY, TOLERANCE, Thresholds, anomaly_id, number
-from pipelines.market import naive
+from pipelines.market import floor_minute, naive
+
+
+def of_feeds(health: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
+    """Slow and silent feeds. A silence is one row, of its beginning, however long it lasts.
+
+    health: source, ts (the market's clock, naive UTC), latency_p99_ms, stale_s; null where it was not measured
+    """
+    found = [pl.DataFrame(schema=SCHEMA)]
+    for row in health.iter_rows(named=True):
+        source, ts = row["source"], row["ts"]
+        if (milliseconds := row["latency_p99_ms"]) is not None:
+            found.append(latency(source, None, None, floor_minute(ts), milliseconds, limits))
+        if (seconds := row["stale_s"]) is not None:
+            found.append(stale(source, None, None, ts - timedelta(seconds=seconds), seconds, limits))
+    return pl.concat(found)
+
+
+def of_gaps(opened: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
+    """Gaps (source, symbol, from_ts, minutes) as they were found."""
+    rows = [
+        gap(source, symbol, None, from_ts, minutes, limits)
+        for source, symbol, from_ts, minutes in opened.select(
+            "source", "symbol", "from_ts", "minutes"
+        ).iter_rows()
+    ]
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *rows])
 
 
 def latency(
-    source: str, symbol: str, interval: str, ts: datetime, milliseconds: float, limits: Thresholds
+    source: str,
+    symbol: str | None,
+    interval: str | None,
+    ts: datetime,
+    milliseconds: float,
+    limits: Thresholds,
 ) -> pl.DataFrame:
     """Receipt to landing took more than `latency_ms`; no row if not."""
     reason = (
@@ -21,15 +55,15 @@ def latency(
 
 
 def stale(
-    source: str, symbol: str, interval: str, ts: datetime, seconds: float, limits: Thresholds
+    source: str, symbol: str | None, interval: str | None, ts: datetime, seconds: float, limits: Thresholds
 ) -> pl.DataFrame:
-    """No new bar for more than `stale_s` while the market trades; `ts` is the last bar there is."""
+    """No new bar for more than `stale_s` while the market trades; `ts` is when the first bar that is missing opened."""
     reason = f"no new bar for {number(seconds)} s while the market trades; up to {limits.stale_s:g} is usual"
     return _judged("stale", (source, symbol, interval, ts), seconds, limits.stale_s, reason)
 
 
 def gap(
-    source: str, symbol: str, interval: str, ts: datetime, minutes: int, limits: Thresholds
+    source: str, symbol: str | None, interval: str | None, ts: datetime, minutes: int, limits: Thresholds
 ) -> pl.DataFrame:
     """More than `gap_minutes` bars are missing from `ts` on."""
     reason = f"{minutes} minute{'s' if minutes != 1 else ''} missing from {ts:%Y-%m-%d %H:%M} UTC"
@@ -49,7 +83,7 @@ def spread(
 
 
 def _judged(
-    kind: str, key: tuple[str, str, str, datetime], value: float, limit: float, reason: str
+    kind: str, key: tuple[str, str | None, str | None, datetime], value: float, limit: float, reason: str
 ) -> pl.DataFrame:
     """One anomaly if `value` is beyond `limit`, else none; NaN is none."""
     if not value > limit * (1 + TOLERANCE):

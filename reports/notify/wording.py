@@ -45,6 +45,10 @@ class Line:
         return f"{self.mark} {self.name} {self.what}: {measured}"
 
 
+PAIR = "~"
+"""Between the legs of a pair's name."""
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A figure short enough to read: 4 significant digits, millions as M."""
     if value is None or is_missing(value):
@@ -126,7 +130,7 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
     return Line(
         tone=episode["severity"],
         mark=episode["severity"].upper(),
-        name=episode.get("symbol") or episode.get("source") or "?",
+        name=_subject(episode),
         what=" ".join(part for part in (kind_name(episode["kind"]), episode.get("interval")) if part),
         against=against,
         how=how,
@@ -135,6 +139,14 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
         spark=spark(episode.get("spark") or ()),
         link=_series_link(episode, site),
     )
+
+
+def _subject(episode: Facts) -> str:
+    """The symbol, a pair's legs (its name stands as the symbol), or the source of a whole feed."""
+    symbol = str(episode.get("symbol") or "")
+    if PAIR in symbol:
+        return " / ".join(leg.partition("-")[2] or leg for leg in symbol.split(PAIR))
+    return symbol or str(episode.get("source") or "?")
 
 
 def pair_line(pair: Facts, site: Site, today: datetime) -> Line:
@@ -248,6 +260,8 @@ def _over(alert: Facts) -> str:
 def _series_link(row: Facts, site: Site) -> str | None:
     if not row.get("symbol"):
         return site.link("quality/index.html")
+    if PAIR in row["symbol"]:
+        return site.link(f"pairs/{row['symbol']}.html")
     return site.link(f"symbols/{Series(row['source'], row['symbol']).slug}.html")
 
 

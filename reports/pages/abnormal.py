@@ -90,7 +90,7 @@ def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
         "source": key.source,
         "symbol": key.symbol,
         "pair": None,
-        "name": subject_name(snap, key, None),
+        "name": anomaly_name(snap, key),
         "path": subject_path(snap, key, None),
         "what": f"{kind_name(anomaly['kind'])} {anomaly['interval'] or ''}".strip(),
         "rule": None,
@@ -113,6 +113,11 @@ def subject_name(snap: Snapshot, key: Series, pair: str | None) -> str:
     return legs or pair or key.symbol or key.source
 
 
+def anomaly_name(snap: Snapshot, key: Series) -> str:
+    """As `subject_name`, of an anomaly: a pair stands as its symbol there."""
+    return subject_name(snap, key, key.symbol if key.symbol in snap.pair_names else None)
+
+
 def subject_path(snap: Snapshot, key: Series, pair: str | None) -> str:
     """The page of an alert's or anomaly's subject; the data quality page for a whole feed."""
     name = pair or key.symbol
@@ -127,7 +132,7 @@ def _measure(kind: str, value: float | None) -> str:
         return f"{number(value, 1)}×"
     if kind == "price_spike":
         return f"{signed(value, 1)} %" if value is not None else "–"
-    if kind == "spread":
+    if kind in ("spread", "corr_break"):
         return f"z {signed(value, 1)}"
     return number(value, 1)
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines.alerts.episodes import episodes
 from pipelines.market import Series
-from reports.pages.abnormal import subject_path
+from reports.pages.abnormal import anomaly_name, subject_path
 from reports.pages.shell import Page, day_path
 from reports.pages.spells import spells
 from reports.pages.symbols import anomaly_row
@@ -80,12 +80,12 @@ def day_page(snap: Snapshot, day: date, anomalies: pl.DataFrame, alerts: pl.Data
 
 def _row(snap: Snapshot, anomaly: dict[str, Any]) -> dict[str, Any]:
     key = Series(anomaly["source"] or "", anomaly["symbol"] or "")
-    return anomaly_row(anomaly) | {"path": subject_path(snap, key, None), "name": key.symbol or key.source}
+    return anomaly_row(anomaly) | {"path": subject_path(snap, key, None), "name": anomaly_name(snap, key)}
 
 
 def _spell(snap: Snapshot, spell: dict[str, Any]) -> dict[str, Any]:
     key = Series(spell["source"] or "", spell["symbol"] or "")
-    return spell | {"path": subject_path(snap, key, None), "name": key.symbol or key.source}
+    return spell | {"path": subject_path(snap, key, None), "name": anomaly_name(snap, key)}
 
 
 def _by_kind(anomalies: pl.DataFrame) -> list[dict[str, Any]]:

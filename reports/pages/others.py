@@ -74,6 +74,11 @@ def methods_page(snap: Snapshot) -> Page:
             ("z-score, spread z", f"|z| > {limits.zscore:g}"),
             ("RSI", f"> {limits.rsi_high:g} or < {limits.rsi_low:g}"),
             ("Deviation from the mean of 20", f"> {limits.price_dev_pct:g} %"),
+            (
+                "Correlation break",
+                f"rank correlation of the newest returns {limits.corr_z:g} standard errors and {limits.corr_change:g} "
+                "from the usual",
+            ),
             ("Receive-to-landed latency", f"> {limits.latency_ms:g} ms"),
             ("Stale after", f"{limits.stale_s:g} s without a closed minute while the exchange is open"),
         ],

@@ -13,6 +13,7 @@ from reports.pages.shell import symbol_path
 
 CELLS = 96
 LEFT, CELL = 132, 8
+OF_PAIRS = ["spread", "corr_break"]
 
 
 def timeline(
@@ -33,7 +34,9 @@ def timeline(
         pl.max_horizontal(pl.col("ratio").abs() / 3, pl.col("zscore").abs() / 2).fill_null(1.0).alias("size")
     )
     cells = (
-        anomalies.filter(pl.col("symbol").is_not_null(), pl.col("ts") >= start)
+        anomalies.filter(
+            pl.col("symbol").is_not_null(), ~pl.col("kind").is_in(OF_PAIRS), pl.col("ts") >= start
+        )
         .with_columns(spot, size)
         .filter(pl.col("cell").is_between(0, CELLS - 1))
         .group_by("source", "symbol", "cell")

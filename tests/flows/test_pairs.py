@@ -8,8 +8,11 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import spearmanr
 
+from flows.cli.explain_anomaly import explain_anomaly
 from flows.cli.explain_pair import explain_pair, newest_fit
+from flows.cli.lake import rows
 from flows.pair_universe import MOST_KEPT, kept, universe
 from flows.pairs import run_pairs
 from pipelines.analytics.examine import ScanParams, examine
@@ -158,6 +161,53 @@ def test_a_stretched_pair_fires_and_its_message_is_in_the_outbox(lake):
     ]
     assert lake.rows("SELECT channel, state FROM deliveries") == [("ops", "queued")]
     assert (done.alerts, done.messages) == (1, 1)
+
+
+@pytest.mark.capability("ANO-07")
+def test_a_stretched_pair_is_an_anomaly_that_explain_recomputes(lake):
+    load(lake, walks(kick=0.03))
+    run(lake)
+    (row,) = rows(lake.con, "SELECT * FROM anomalies")
+    assert (row["kind"], row["symbol"], row["ts"]) == (
+        "spread",
+        "binance-BTCUSDT~binance-ETHUSDT",
+        NOON - MINUTE,
+    )
+    assert (row["severity"], abs(row["value"]) > 2) == ("high", True)
+    told = explain_anomaly(lake.con, lake.context, row)
+    assert told.as_json()["equal"], told.checks
+    assert {check.number for check in told.checks} == {"value", "baseline", "ratio", "zscore"}
+    assert len(told.sample) == 20
+    assert "SELECT y.ts" in told.sql
+
+
+def test_a_correlation_that_breaks_is_an_anomaly_that_explain_recomputes(lake):
+    rng = np.random.default_rng(3)
+    steps = rng.normal(0, 1e-3, (3, BARS))
+    steps[1] = 0.9 * steps[0] + 0.3 * steps[1]
+    steps[1, -60:] = rng.normal(0, 1e-3, 60)
+    prices = {
+        f"{name}USDT": np.exp(4 + np.cumsum(row)) for name, row in zip(("A", "B", "C"), steps, strict=True)
+    }
+    load(lake, prices)
+    run(lake)
+    (row,) = rows(lake.con, "SELECT * FROM anomalies")
+    assert (row["kind"], row["symbol"], row["severity"]) == (
+        "corr_break",
+        "binance-AUSDT~binance-BUSDT",
+        "medium",
+    )
+    assert (abs(row["value"]) < 0.3, row["baseline"] > 0.9, row["zscore"] < -5) == (True, True, True)
+    assert "over the newest 60 returns" in row["reason"]
+    assert "over the 539 before them" in row["reason"]
+    told = explain_anomaly(lake.con, lake.context, row)
+    assert told.as_json()["equal"], told.checks
+    one, other = (np.diff(np.log(prices[f"{leg}USDT"])) for leg in "AB")
+    assert row["value"] == pytest.approx(spearmanr(one[-60:], other[-60:]).statistic, rel=1e-12)
+    assert row["baseline"] == pytest.approx(spearmanr(one[:-60], other[:-60]).statistic, rel=1e-12)
+    load(lake, {name: close[-1:] * 1.0001 for name, close in prices.items()}, start=NOON)
+    run(lake, "run-2", NOON + MINUTE)
+    assert lake.one("SELECT count(*) FROM anomalies") == 1
 
 
 def test_history_that_nobody_polls_fires_nothing(lake):
