@@ -25,6 +25,7 @@ from pipelines.calendars import bars_per_year, by_source
 from pipelines.calendars import reach as time_of
 from pipelines.market import CONTINUOUS, Interval, naive, utc
 from pipelines.quality.tables import Check, quality_frame
+from warehouse.buckets import SLOT, counted_from, with_closing
 from warehouse.build import series_calendars
 from warehouse.stage import frame, literal, literals, stage
 
@@ -37,21 +38,35 @@ _KEY = ["source", "symbol", "interval", "ts"]
 _SAMPLES = """
 WITH placed AS (
     SELECT b.source, b.symbol, b.ts, b.volume,
-           CASE WHEN b.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', b.ts) END AS anchor
+           CASE WHEN b.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', b.ts) END AS anchor,
+           {counted} AS counted
     FROM (
         SELECT bars.*, series.calendar FROM ({bars}) AS bars JOIN core.series AS series USING (source, symbol)
         WHERE bars.is_complete
     ) AS b
-    ASOF LEFT JOIN calc.sessions AS s ON b.calendar = s.calendar AND b.ts >= s.open_ts
+    ASOF LEFT JOIN {closing} AS s ON b.calendar = s.calendar AND b.ts >= s.open_ts
 ),
-bucketed AS (SELECT *, anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM placed),
+bucketed AS (SELECT *, anchor::DATE AS session, (epoch(ts - counted) // 60)::INTEGER AS bucket FROM placed),
 before AS (
-    SELECT j.source, j.symbol, j.ts, b.volume
+    SELECT j.source, j.symbol, j.ts, b.volume, b.session, b.bucket = j.bucket AS is_same
     FROM bucketed AS j JOIN certified USING (source, symbol, ts)
-    JOIN bucketed AS b ON b.source = j.source AND b.symbol = j.symbol AND b.bucket = j.bucket AND b.session < j.session
-    QUALIFY row_number() OVER (PARTITION BY j.source, j.symbol, j.ts ORDER BY b.session DESC) <= {sessions}
+    JOIN bucketed AS b ON b.source = j.source AND b.symbol = j.symbol AND b.session < j.session
+     AND b.bucket // {slot} = j.bucket // {slot}
+),
+of_minute AS (
+    SELECT source, symbol, ts, list(volume) AS volumes
+    FROM (FROM before WHERE is_same
+          QUALIFY row_number() OVER (PARTITION BY source, symbol, ts ORDER BY session DESC) <= {sessions})
+    GROUP BY ALL
+),
+of_slot AS (
+    SELECT source, symbol, ts, list(volume) AS volumes
+    FROM (FROM before QUALIFY dense_rank() OVER (PARTITION BY source, symbol, ts ORDER BY session DESC) <= {sessions})
+    GROUP BY ALL HAVING count(DISTINCT session) >= {min_sessions}
 )
-SELECT source, symbol, ts, list(volume) AS volumes FROM before GROUP BY ALL
+SELECT m.source, m.symbol, m.ts,
+       CASE WHEN len(m.volumes) < {min_sessions} THEN coalesce(s.volumes, m.volumes) ELSE m.volumes END AS volumes
+FROM of_minute AS m LEFT JOIN of_slot AS s USING (source, symbol, ts)
 """
 
 
@@ -166,7 +181,17 @@ def _volumes(
     series = ", ".join(literals(row) for row in whole.select("source", "symbol").unique().iter_rows())
     only = f"ts >= {literal(since)} AND ts <= {literal(last)} AND (source, symbol) IN ({series})"
     stage(con, "certified", whole.select("source", "symbol", "ts"))
-    samples = frame(con, _SAMPLES.format(bars=_bars(interval, only), sessions=context.plan.sessions))
+    samples = frame(
+        con,
+        _SAMPLES.format(
+            bars=_bars(interval, only),
+            sessions=context.plan.sessions,
+            min_sessions=context.plan.min_sessions,
+            slot=SLOT,
+            closing=with_closing("calc.sessions"),
+            counted=counted_from("b.ts"),
+        ),
+    )
     known = whole.join(samples, on=["source", "symbol", "ts"], how="left", maintain_order="left")
     volumes = [sample.to_list() if sample is not None else [] for sample in known["volumes"]]
     return _unchanged(con, whole, of_volumes(whole, volumes, context.plan.min_sessions))

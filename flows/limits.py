@@ -12,21 +12,23 @@ import polars as pl
 from pipelines.analytics.budget import LIMITS, limits
 from pipelines.derived import JUDGED
 from pipelines.settings import Settings
+from warehouse.buckets import counted_from, with_closing
 from warehouse.stage import frame, literal, literals
 
 LOOK_BACK = timedelta(days=90)
 """Some sixty sessions: twenty exceedances of the 95 % quantile in each half hour of a five-minute series."""
 _HISTORY = """
-SELECT source, symbol, interval, anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket,
+SELECT source, symbol, interval, anchor::DATE AS session, (epoch(ts - counted) // 60)::INTEGER AS bucket,
        dev_20_pct, volume_ratio
 FROM (
-    SELECT i.*, CASE WHEN i.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', i.ts) END AS anchor
+    SELECT i.*, CASE WHEN i.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', i.ts) END AS anchor,
+           {counted} AS counted
     FROM (
         SELECT source, symbol, interval, ts, dev_20_pct, volume_ratio, calendar
         FROM calc.indicators JOIN core.series USING (source, symbol)
         WHERE ts >= {since} AND ts < {until} AND interval IN {intervals}
     ) AS i
-    ASOF LEFT JOIN calc.sessions AS s ON i.calendar = s.calendar AND i.ts >= s.open_ts
+    ASOF LEFT JOIN {sessions} AS s ON i.calendar = s.calendar AND i.ts >= s.open_ts
 )
 """
 
@@ -58,7 +60,11 @@ def renew_limits(con: duckdb.DuckDBPyConnection, settings: Settings, clock: date
     history = frame(
         con,
         _HISTORY.format(
-            since=literal(clock - LOOK_BACK), until=literal(clock), intervals=literals(intervals)
+            since=literal(clock - LOOK_BACK),
+            until=literal(clock),
+            intervals=literals(intervals),
+            sessions=with_closing("calc.sessions"),
+            counted=counted_from("i.ts"),
         ),
     )
     found = limits(history, per_day)

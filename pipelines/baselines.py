@@ -11,7 +11,7 @@ import polars as pl
 from pipelines.market import Interval
 from warehouse import build
 
-VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad")
+VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad", "bars")
 _TABLE = ["source", "symbol", "session", "bucket", *VALUES, "log_sessions"]
 _KEY = ["source", "symbol", "ts"]
 
@@ -33,7 +33,7 @@ def with_baseline(
     """
     stored = build.stored_baseline(con, str(interval), sorted(set(new["bucket"])))
     in_force = _in_force(con, interval, new, stored)
-    fresh = _fresh(con, interval, in_force, with_history, sessions, series)
+    fresh = _fresh(con, interval, in_force, with_history, sessions, min_sessions, series)
     if fresh.height:
         stored = stored.filter(~pl.col("source").is_in(fresh["source"].unique().to_list()))
     table = pl.concat(
@@ -47,7 +47,7 @@ def with_baseline(
         assert isinstance(first, date)
         assert isinstance(last, date)
         _stage_candidates(con, interval, first, last, sessions, older["source"].unique().to_list(), series)
-        parts.append(build.baseline_history(con, older.select(*_KEY, "interval"), sessions))
+        parts.append(build.baseline_history(con, older.select(*_KEY, "interval"), sessions, min_sessions))
     columns = (*_KEY, *VALUES, "log_sessions")
     known = pl.concat([part.select(columns) for part in parts])
     return new.join(_enough(known, min_sessions), on=_KEY, how="left"), fresh
@@ -84,6 +84,7 @@ def _fresh(
     in_force: pl.DataFrame,
     with_history: bool,
     sessions: int,
+    min_sessions: int,
     series: Collection[tuple[str, str]] | None,
 ) -> pl.DataFrame:
     """Baselines of sources whose newest session has none yet, or whose history has grown or was corrected."""
@@ -94,7 +95,7 @@ def _fresh(
     for session in sorted(due["in_force"].unique().to_list()):
         sources = due.filter(pl.col("in_force") == session)["source"].to_list()
         _stage_candidates(con, interval, session, session + timedelta(days=1), sessions, sources, series)
-        frames.append(build.baseline_rows(con, session, sessions))
+        frames.append(build.baseline_rows(con, session, sessions, min_sessions))
     return pl.concat(frames) if frames else pl.DataFrame()
 
 

@@ -13,11 +13,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from flows.cli.explain_anomaly import explain_anomaly
+from flows.cli.lake import rows as rows_of
 from flows.history import fill_sessions
 from pipelines.analytics.baseline import baseline, judge
+from pipelines.recent.places import buckets, seconds
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, bars_of, new_lake
 from warehouse import build
+from warehouse.buckets import counted_from, with_closing
 from warehouse.stage import stage
 
 MINUTE = timedelta(minutes=1)
@@ -41,7 +45,7 @@ def volumes(seed: int, days: int, keep: float, zeros: float) -> pl.DataFrame:
     rows = [
         ("s", symbol, "1m", datetime(2026, 3, 1) + timedelta(days=d, minutes=bucket), bucket,
          FIRST + timedelta(days=d), 0.0 if rng.random() < zeros else float(np.round(rng.lognormal(3, 1), 3)))
-        for symbol in ("AAA", "BBB") for d in range(days) for bucket in (0, 7, 300) if rng.random() < keep
+        for symbol in ("AAA", "BBB") for d in range(days) for bucket in (0, 7, 21, 300) if rng.random() < keep
     ]  # fmt: skip
     names = ["source", "symbol", "interval", "ts", "bucket", "session", "volume"]
     kinds = dict(
@@ -52,39 +56,127 @@ def volumes(seed: int, days: int, keep: float, zeros: float) -> pl.DataFrame:
 
 @settings(max_examples=20, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(
-    seed=st.integers(0, 10_000), keep=st.sampled_from([0.5, 1.0]), zeros=st.sampled_from([0.0, 0.4]),
-    sessions=st.sampled_from([3, 20]),
+    seed=st.integers(0, 10_000), keep=st.sampled_from([0.2, 0.5, 1.0]), zeros=st.sampled_from([0.0, 0.4]),
+    sessions=st.sampled_from([3, 20]), enough=st.sampled_from([1, 3, 5]),
 )  # fmt: skip
-def test_the_sql_is_the_reference(lake: Lake, seed: int, keep: float, zeros: float, sessions: int):
+def test_the_sql_is_the_reference(
+    lake: Lake, seed: int, keep: float, zeros: float, sessions: int, enough: int
+):
+    """Also where a bucket has too few sessions and its half hour stands in."""
     sample = volumes(seed, 24, keep, zeros)
     judged = FIRST + timedelta(days=23)
     stage(lake.con, "candidates", sample)
     keys = ["source", "symbol", "interval", "bucket"]
-    wanted = baseline(sample, judged, sessions=sessions, min_sessions=1).sort(keys)
-    found = build.baseline_rows(lake.con, judged, sessions).sort(keys)
+    wanted = baseline(sample, judged, sessions=sessions, min_sessions=enough).sort(keys)
+    found = build.baseline_rows(lake.con, judged, sessions, enough).sort(keys)
+    found = found.filter(pl.col("sessions") >= enough)
+    logs = [pl.when(pl.col("log_sessions") >= enough).then(pl.col(name)) for name in VALUES if "log" in name]
+    counts = [pl.col(name).cast(pl.Int64) for name in ("sessions", "bars")]
     assert_frame_equal(
-        found.select(*keys, *VALUES, pl.col("sessions").cast(pl.Int64)),
-        wanted.select(*keys, *VALUES, "sessions"),
+        found.select(*keys, *VALUES[:4], *logs, *counts), wanted.select(*keys, *VALUES, "sessions", "bars")
     )
-    assert found["to_ts"].dt.date().max() < judged
+    assert not (found["to_ts"].dt.date() >= judged).any()
 
 
 @settings(max_examples=10, deadline=None, phases=(Phase.explicit, Phase.generate))
-@given(seed=st.integers(0, 10_000), keep=st.sampled_from([0.5, 1.0]), zeros=st.sampled_from([0.0, 0.4]))
-def test_each_older_bar_has_the_baseline_of_its_own_session(lake: Lake, seed: int, keep: float, zeros: float):
+@given(
+    seed=st.integers(0, 10_000), keep=st.sampled_from([0.3, 1.0]), zeros=st.sampled_from([0.0, 0.4]),
+    enough=st.sampled_from([1, 3]),
+)  # fmt: skip
+def test_each_older_bar_has_the_baseline_of_its_own_session(
+    lake: Lake, seed: int, keep: float, zeros: float, enough: int
+):
     sample = volumes(seed, 12, keep, zeros)
     stage(lake.con, "candidates", sample)
     keys = ["source", "symbol", "interval", "ts"]
-    found = build.baseline_history(lake.con, sample.select(keys), 5).filter(pl.col("sessions") > 0)
-    values = ["median", "log_median", "log_mad", "log_mean_ad"]
+    found = build.baseline_history(lake.con, sample.select(keys), 5, enough)
+    found = found.filter(pl.col("sessions") >= enough)
+    logs = ["log_median", "log_mad", "log_mean_ad"]
+    found = found.with_columns(
+        pl.when(pl.col("log_sessions") >= enough).then(pl.col(name)).alias(name) for name in logs
+    )
     wanted = pl.concat(
         sample.filter(pl.col("session") == day).join(
-            baseline(sample, day, sessions=5, min_sessions=1), on=["source", "symbol", "interval", "bucket"]
+            baseline(sample, day, sessions=5, min_sessions=enough),
+            on=["source", "symbol", "interval", "bucket"],
         )
         for day in sample["session"].unique().sort()
     )
-    columns = [*keys, *values, pl.col("sessions").cast(pl.Int64)]
+    columns = [*keys, "median", *logs, *(pl.col(name).cast(pl.Int64) for name in ("sessions", "bars"))]
     assert_frame_equal(found.select(columns).sort(keys), wanted.select(columns).sort(keys))
+
+
+@settings(max_examples=20, deadline=None, phases=(Phase.explicit, Phase.generate))
+@given(
+    lengths=st.lists(st.sampled_from([390, 390, 210, 25]), min_size=1, max_size=6),
+    minutes=st.lists(st.integers(-60, 8_000), min_size=1, max_size=40),
+)
+def test_the_minute_at_hand_counts_buckets_as_the_sql_does(
+    lake: Lake, lengths: list[int], minutes: list[int]
+):
+    opens = [datetime(2026, 3, 2, 14, 30) + timedelta(days=n) for n in range(len(lengths))]
+    listed = pl.DataFrame(
+        {
+            "calendar": ["X"] * len(lengths), "open_ts": opens, "minutes": lengths,
+            "close_ts": [at + n * MINUTE for at, n in zip(opens, lengths, strict=True)],
+            "is_early_close": [n < 390 for n in lengths],
+        }
+    )  # fmt: skip
+    stage(lake.con, "listed", listed)
+    stage(lake.con, "asked", pl.DataFrame({"calendar": "X", "ts": [opens[0] + n * MINUTE for n in minutes]}))
+    known = lake.frame(f"SELECT * EXCLUDE (calendar) FROM {with_closing('listed')} ORDER BY open_ts")
+    placed = f"(epoch(a.ts - {counted_from('a.ts')}) // 60)::BIGINT"
+    found = lake.frame(
+        f"SELECT a.ts, {placed} AS bucket FROM asked AS a "
+        f"ASOF LEFT JOIN {with_closing('listed')} AS s ON a.calendar = s.calendar AND a.ts >= s.open_ts"
+    )
+    assert buckets(seconds(found["ts"]), known).tolist() == found["bucket"].to_list()
+
+
+@pytest.mark.capability("ANO-01")
+def test_a_half_days_close_is_compared_with_closes(lake: Lake):
+    """Every session's last minute trades 900; at minute 209, where the half day ends, others trade 10."""
+    days = [date(2026, 11, day) for day in (16, 17, 18, 19, 20, 23, 24, 25)]
+    half, length = date(2026, 11, 27), {date(2026, 11, 27): 210}
+    rows = [
+        (datetime(d.year, d.month, d.day, 14, 30) + m * MINUTE, 900.0 if m == length.get(d, 390) - 1 else 10.0)
+        for d in (*days, half) for m in range(length.get(d, 390))
+    ]  # fmt: skip
+    lake.calendars["bank"] = "XNYS"
+    frame = bars_of(
+        {"ts": [ts for ts, _ in rows], "close": [50.0] * len(rows), "volume": [v for _, v in rows]}, "bank"
+    )
+    lake.load(frame, "backfill")
+    lake.derive({"bank": datetime(2026, 11, 27, 18, 5)})
+    ratios = lake.rows(
+        "SELECT DISTINCT volume_ratio FROM indicators WHERE source = 'bank' AND interval = '1m' AND ts >= '2026-11-27'"
+    )
+    assert ratios == [(1.0,)]
+    closing = "SELECT median FROM volume_baseline WHERE source = 'bank' AND interval = '1m' AND bucket = "
+    assert (lake.one(f"{closing} 209"), lake.one(f"{closing} 389")) == (10.0, 900.0)
+
+
+def test_a_minute_that_seldom_trades_is_judged_by_its_half_hour_and_says_so(lake: Lake):
+    """Of nine sessions three have the minute 7; the others trade in minutes 0 to 5 of the same half hour."""
+    days = [datetime(2026, 6, day) for day in range(1, 11)]
+    at = [day + m * MINUTE for n, day in enumerate(days[:9]) for m in ((0, 7) if n % 3 == 0 else (n % 6,))]
+    rows = [(ts, 10.0) for ts in at] + [(days[9], 10.0), (days[9] + 7 * MINUTE, 45.0)]
+    lake.load(
+        bars_of(
+            {"ts": [ts for ts, _ in rows], "close": [5.0] * len(rows), "volume": [v for _, v in rows]},
+            "sparse",
+        ),
+        "backfill",
+    )
+    lake.derive({"sparse": days[9] + 30 * MINUTE})
+    (found,) = rows_of(
+        lake.con, "SELECT * FROM anomalies WHERE source = 'sparse' AND kind = 'volume' AND interval = '1m'"
+    )
+    assert (found["value"], found["baseline"], found["ratio"]) == (45.0, 10.0, 4.5)
+    assert "of this half hour of the session (median of 12 bars in 9 sessions before)" in found["reason"]
+    told = explain_anomaly(lake.con, lake.context, found)
+    assert told.as_json()["equal"], told.checks
+    assert len(told.sample) == 12
 
 
 def bell_bars(days: list[date], opens: dict[date, int], spike: date | None = None) -> pl.DataFrame:

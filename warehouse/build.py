@@ -11,6 +11,7 @@ from importlib.resources import files
 import duckdb
 import polars as pl
 
+from warehouse.buckets import SLOT, counted_from, with_closing
 from warehouse.stage import frame, literal, literals, scalar, stage
 
 KEY = ("source", "symbol", "interval", "ts")
@@ -32,7 +33,12 @@ def render(model: str, **values: object) -> str:
 
 def anchored_bars(since: datetime, until: datetime, only: str = "true", table: str = "core.bars") -> Sql:
     """The SELECT of the one-minute bars in [since, until) with their sessions; `only` is a condition on `bars`."""
-    return Sql(render("anchored_bars", since=since, until=until, only=Sql(only), table=Sql(table)))
+    counted = Sql(counted_from("b.ts"))
+    return Sql(
+        render(
+            "anchored_bars", since=since, until=until, only=Sql(only), table=Sql(table), counted_from=counted
+        )
+    )
 
 
 def pending_batches(con: duckdb.DuckDBPyConnection, without: Collection[str] = ()) -> pl.DataFrame:
@@ -72,12 +78,13 @@ def stage_calendars(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]
     found = con.execute("FROM series_now ORDER BY source, symbol").fetchall()
     bound = sorted({calendar for _, _, calendar in found if calendar != "24/7"})
     if bound:
-        sessions = f"calc.sessions WHERE calendar IN {literals(bound)}"
+        sessions = f"FROM {with_closing(f'calc.sessions WHERE calendar IN {literals(bound)}')}"
     else:
-        sessions = "(SELECT NULL::VARCHAR AS calendar, NULL::TIMESTAMP AS open_ts, NULL::TIMESTAMP AS close_ts) LIMIT 0"
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE sessions_now AS SELECT calendar, open_ts, close_ts FROM {sessions}"
-    )
+        nothing = ", ".join(
+            f"NULL::TIMESTAMP AS {name}" for name in ("open_ts", "close_ts", "closing_ts", "counted_from")
+        )
+        sessions = f"SELECT NULL::VARCHAR AS calendar, {nothing} LIMIT 0"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE sessions_now AS {sessions}")
     return found
 
 
@@ -216,15 +223,16 @@ def baseline_candidates(
         rows = anchored_bars(since, until, f"bars.source IN {literals(sources)}{_among(series, 'bars')}")
         con.execute(
             "CREATE OR REPLACE TEMP TABLE candidates AS SELECT source, symbol, '1m' AS interval, ts, volume, "
-            f"anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM ({rows})"
+            f"anchor::DATE AS session, (epoch(ts - counted_from) // 60)::INTEGER AS bucket FROM ({rows})"
         )
         return
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE candidates AS
         SELECT w.source, w.symbol, w.interval, w.ts, w.volume, anchor::DATE AS session,
-               (epoch(w.ts - anchor) // 60)::INTEGER AS bucket
+               (epoch(w.ts - counted) // 60)::INTEGER AS bucket
         FROM (
-            SELECT v.*, CASE WHEN v.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', v.ts) END AS anchor
+            SELECT v.*, CASE WHEN v.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', v.ts) END AS anchor,
+                   {counted_from("v.ts")} AS counted
             FROM (
                 SELECT windows.*, series.calendar
                 FROM (
@@ -242,22 +250,57 @@ def baseline_candidates(
     )
 
 
-def baseline_rows(con: duckdb.DuckDBPyConnection, session: date, sessions: int) -> pl.DataFrame:
-    """The baseline in force during `session`, from `candidates` of the sessions before it."""
-    return frame(con, render("volume_baseline", session=session, sessions=sessions))
+def baseline_rows(
+    con: duckdb.DuckDBPyConnection, session: date, sessions: int, min_sessions: int = 0
+) -> pl.DataFrame:
+    """The baseline in force during `session`, from `candidates` of the sessions before it.
+
+    A bucket with fewer than `min_sessions` has the sample of its whole slot, where that has enough.
+    """
+    rows = frame(con, render("volume_baseline", session=session, sessions=sessions))
+    rows = rows.with_columns(slot=pl.col("bucket") // SLOT)
+    series = ["source", "symbol", "interval", "slot"]
+    thin = rows.filter(pl.col("sessions") < min_sessions)
+    if thin.height:
+        stage(con, "thin", thin.select(series).unique())
+        coarse = frame(con, render("volume_coarse", session=session, sessions=sessions, slot=SLOT))
+        coarse = coarse.filter(pl.col("sessions") >= min_sessions).with_columns(
+            pl.col("slot").cast(rows["slot"].dtype)
+        )
+        better = thin.select(*series, "bucket").join(coarse, on=series)
+        rows = pl.concat(
+            [
+                rows.join(better, on=["source", "symbol", "interval", "bucket"], how="anti"),
+                better.select(rows.columns),
+            ]
+        )
+    return rows.drop("slot").sort("interval", "bucket", "source", "symbol")
 
 
-def baseline_history(con: duckdb.DuckDBPyConnection, judged: pl.DataFrame, sessions: int) -> pl.DataFrame:
-    """For each judged row (source, symbol, interval, ts) the baseline of the sessions before its own, from `candidates`."""
+def baseline_history(
+    con: duckdb.DuckDBPyConnection, judged: pl.DataFrame, sessions: int, min_sessions: int = 0
+) -> pl.DataFrame:
+    """For each judged row (source, symbol, interval, ts) the baseline of the sessions before its own, from `candidates`.
+
+    As in `baseline_rows` a slot stands in for a bucket with fewer than `min_sessions`, but for one that has none.
+    """
     stage(con, "judged", judged)
-    return frame(con, render("volume_history", sessions=sessions))
+    rows = frame(con, render("volume_history", sessions=sessions))
+    thin = rows.filter(pl.col("sessions").is_between(1, min_sessions - 1))
+    if thin.height:
+        keys = ["source", "symbol", "interval", "ts"]
+        stage(con, "thin", thin.select(keys))
+        values = {"sessions": sessions, "min_sessions": min_sessions, "slot": SLOT}
+        coarse = frame(con, render("volume_history_coarse", **values))
+        rows = pl.concat([rows.join(coarse, on=keys, how="anti"), coarse.select(rows.columns)])
+    return rows
 
 
 def stored_baseline(con: duckdb.DuckDBPyConnection, interval: str, buckets: Sequence[int]) -> pl.DataFrame:
     """Rows of calc.volume_baseline for these buckets, as far as a bar is judged by them."""
     return frame(
         con,
-        "SELECT source, symbol, session, bucket, median, sessions, log_median, log_mad, log_mean_ad, log_sessions "
+        "SELECT source, symbol, session, bucket, median, sessions, log_median, log_mad, log_mean_ad, log_sessions, bars "
         f"FROM calc.volume_baseline WHERE interval = {literal(interval)} "
         f"AND bucket IN {literals(buckets)}",
     )

@@ -8,6 +8,7 @@ from datetime import date, datetime
 import duckdb
 import polars as pl
 
+from warehouse.buckets import with_closing
 from warehouse.stage import frame, literal, literals, scalar, stage
 
 
@@ -36,11 +37,9 @@ def series(con: duckdb.DuckDBPyConnection, sources: Sequence[str]) -> pl.DataFra
 
 
 def sessions(con: duckdb.DuckDBPyConnection, calendar: str) -> pl.DataFrame:
-    """open_ts, close_ts of a calendar's stored sessions, sorted."""
-    return frame(
-        con,
-        f"SELECT open_ts, close_ts FROM calc.sessions WHERE calendar = {literal(calendar)} ORDER BY open_ts",
-    )
+    """open_ts, close_ts, closing_ts, counted_from (see `buckets.with_closing`) of a calendar's stored sessions, sorted."""
+    sessions = with_closing(f"calc.sessions WHERE calendar = {literal(calendar)}")
+    return frame(con, f"SELECT * EXCLUDE (calendar) FROM {sessions} ORDER BY open_ts")
 
 
 def newest_batches(con: duckdb.DuckDBPyConnection, sources: Sequence[str]) -> dict[str, str]:

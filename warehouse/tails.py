@@ -12,6 +12,7 @@ from datetime import datetime
 import duckdb
 import polars as pl
 
+from warehouse.buckets import counted_from
 from warehouse.build import Sql, anchored_bars, render
 from warehouse.stage import frame, literal, stage
 
@@ -35,7 +36,9 @@ def new_rows(
     front = fronts["first_new"].min()
     assert isinstance(front, datetime)
     if interval != "1m":
-        return frame(con, render("new_window", interval=interval, front=front))
+        return frame(
+            con, render("new_window", interval=interval, front=front, counted_from=Sql(counted_from("v.ts")))
+        )
     only_touched = tail["is_new"].sum() == fronts["rows"].sum()
     bars = Sql("FROM touched") if only_touched else anchored_bars(front, FOREVER)
     return frame(con, render("new_1m", front=front, bars=bars))

@@ -23,6 +23,7 @@ from pipelines.analytics.history import Bars, deviation_pct
 from pipelines.analytics.history import rows as rows_of
 from pipelines.analytics.params import RETURNS, SPAN
 from pipelines.market import CONTINUOUS
+from warehouse.buckets import SLOT, counted_from, with_closing
 from warehouse.stage import frame, literal
 
 Recompute = Callable[[Connection, Context, Row, Explanation], None]
@@ -94,16 +95,21 @@ FROM (
 
 def _volume(con: Connection, context: Context, row: Row, told: Explanation) -> None:
     calendar = _calendar(con, row)
-    told.sql = _volume_sql(row, calendar, context.plan.sessions)
+    told.sql = _volume_sql(row, calendar, context.plan.sessions, "b.bucket = j.bucket")
     found = rows(con, told.sql)
-    told.sample_name = f"The same minute of up to {context.plan.sessions} sessions before"
+    minute = "The same minute"
+    if 0 < len(found) < context.plan.min_sessions:
+        slot = f"b.bucket // {SLOT} = j.bucket // {SLOT}"
+        told.sql = _volume_sql(row, calendar, context.plan.sessions, slot)
+        found, minute = rows(con, told.sql), "The same half hour, since the minute had too few sessions,"
+    told.sample_name = f"{minute} of up to {context.plan.sessions} sessions before"
     told.sample = [{name: one[name] for name in ("session", "ts", "volume")} for one in found]
     judged = rows(con, f"SELECT volume FROM {_bars_of(row)} WHERE {_key(row)} AND ts = {literal(row['ts'])}")
     if not judged or not found:
         told.notes.append(_GONE)
         return
     volume, median = judged[0]["volume"], statistics.median(one["volume"] for one in found)
-    told.facts["bucket"] = f"{found[0]['bucket']} minutes after the session's open ({calendar})"
+    told.facts["bucket"] = f"{found[0]['bucket']} minutes of the session ({calendar})"
     logs = sorted(math.log(one["volume"]) for one in found if one["volume"] > 0)
     zscore = _robust_z(volume, logs, context.plan.min_sessions, told)
     limit = _limit(row, context.plan.thresholds.volume_ratio)
@@ -132,24 +138,25 @@ def _robust_z(volume: float, logs: list[float], enough: int, told: Explanation) 
     return (math.log(volume) - middle) / (1.2533 * mean_ad) if mean_ad > 0 else None
 
 
-def _volume_sql(row: Row, calendar: str, sessions: int) -> str:
-    """The sample by the public views: the same bucket of earlier sessions, the newest first."""
+def _volume_sql(row: Row, calendar: str, sessions: int, same: str) -> str:
+    """The sample by the public views: bars of earlier sessions at the `same` time of theirs, the newest first."""
     since = row["ts"] - timedelta(days=round(sessions * 1.6) + 6)
     return f"""
 WITH placed AS (
-    SELECT o.ts, o.volume, CASE WHEN o.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', o.ts) END AS anchor
+    SELECT o.ts, o.volume, CASE WHEN o.ts < s.close_ts THEN s.open_ts ELSE date_trunc('day', o.ts) END AS anchor,
+           {counted_from("o.ts")} AS counted
     FROM (
         SELECT '{calendar}' AS calendar, ts, volume FROM {_bars_of(row)}
         WHERE {_key(row)} AND ts >= {literal(since)} AND ts <= {literal(row["ts"])}
     ) AS o
-    ASOF LEFT JOIN sessions AS s ON o.calendar = s.calendar AND o.ts >= s.open_ts
+    ASOF LEFT JOIN {with_closing("sessions")} AS s ON o.calendar = s.calendar AND o.ts >= s.open_ts
 ),
 bucketed AS (
-    SELECT ts, volume, anchor::DATE AS session, (epoch(ts - anchor) // 60)::INTEGER AS bucket FROM placed
+    SELECT ts, volume, anchor::DATE AS session, (epoch(ts - counted) // 60)::INTEGER AS bucket FROM placed
 ),
 judged AS (SELECT session, bucket FROM bucketed WHERE ts = {literal(row["ts"])})
-SELECT b.session, b.ts, b.volume, b.bucket FROM bucketed AS b JOIN judged AS j ON b.bucket = j.bucket AND b.session < j.session
-ORDER BY b.session DESC LIMIT {sessions};"""
+SELECT b.session, b.ts, b.volume, b.bucket FROM bucketed AS b JOIN judged AS j ON {same} AND b.session < j.session
+QUALIFY dense_rank() OVER (ORDER BY b.session DESC) <= {sessions} ORDER BY b.session DESC, b.ts DESC;"""
 
 
 def _rsi(con: Connection, context: Context, row: Row, told: Explanation) -> None:

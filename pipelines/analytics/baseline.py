@@ -12,12 +12,15 @@ from datetime import date
 
 import polars as pl
 
+from warehouse.buckets import SLOT
+
 SESSIONS = 20
 MIN_SESSIONS = 5
-COLUMNS = ("median", "mad", "mean", "std", "log_median", "log_mad", "log_mean_ad", "sessions")
+COLUMNS = ("median", "mad", "mean", "std", "log_median", "log_mad", "log_mean_ad", "sessions", "bars")
 """`log_*` are of ln(volume) over the sessions in which there was any; null below MIN_SESSIONS of those."""
 
-_KEYS = ("source", "symbol", "interval", "bucket")
+_SERIES = ("source", "symbol", "interval")
+_KEYS = (*_SERIES, "bucket")
 
 
 def baseline(
@@ -27,17 +30,25 @@ def baseline(
     `judged`.
 
     volumes: source, symbol, interval, bucket, session (date), volume (base units); one row a bar
-    Uses the last `sessions` sessions before `judged` that have the bucket (a half day has no afternoon); a
-    bucket with fewer than `min_sessions` has no row.
+    Uses the last `sessions` sessions before `judged` that have the bucket (a half day has no afternoon). For a
+    bucket with fewer than `min_sessions` all bars of its SLOT stand in, over the last sessions that have any; without
+    enough of these either it has no row.
     """
+    before = volumes.filter(pl.col("session") < judged).with_columns(slot=pl.col("bucket") // SLOT)
+    own = _measured(before, _KEYS, sessions, min_sessions)
+    coarse = _measured(before, (*_SERIES, "slot"), sessions, min_sessions)
+    thin = own.filter(pl.col("sessions") < min_sessions).select(*_KEYS, slot=pl.col("bucket") // SLOT)
+    rows = pl.concat([own, thin.join(coarse, on=[*_SERIES, "slot"]).select(own.columns)])
+    return rows.filter(pl.col("sessions") >= min_sessions).sort(_KEYS)
+
+
+def _measured(bars: pl.DataFrame, key: tuple[str, ...], sessions: int, min_sessions: int) -> pl.DataFrame:
+    """COLUMNS over the last sessions that have the key."""
     log = pl.when(pl.col("volume") > 0).then(pl.col("volume").log())
     return (
-        volumes.filter(pl.col("session") < judged)
-        .sort("session")
-        .group_by(_KEYS)
-        .tail(sessions)
+        bars.filter(pl.col("session").rank("dense", descending=True).over(key) <= sessions)
         .with_columns(log=log)
-        .group_by(_KEYS)
+        .group_by(key)
         .agg(
             median=pl.col("volume").median(),
             mad=_deviations("volume").median(),
@@ -46,12 +57,11 @@ def baseline(
             log_median=_enough(pl.col("log").median(), min_sessions),
             log_mad=_enough(_deviations("log").median(), min_sessions),
             log_mean_ad=_enough(_deviations("log").mean(), min_sessions),
-            sessions=pl.len().cast(pl.Int64),
+            sessions=pl.col("session").n_unique().cast(pl.Int64),
+            bars=pl.len().cast(pl.Int64),
             from_session=pl.col("session").min(),
             to_session=pl.col("session").max(),
         )
-        .filter(pl.col("sessions") >= min_sessions)
-        .sort(_KEYS)
     )
 
 

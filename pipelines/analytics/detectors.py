@@ -118,8 +118,8 @@ def price_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
 def volume_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     """Volumes more than `volume_ratio` times the usual, and beyond `volume_z` where that exists.
 
-    bars: source, symbol, interval, ts, is_complete, volume, volume_ratio, volume_robust_z, median, sessions;
-    volume_limit where there is a budget: it stands in for both
+    bars: source, symbol, interval, ts, is_complete, volume, volume_ratio, volume_robust_z, median, sessions; bars of the
+    baseline, if known; volume_limit where there is a budget: it stands in for both
 
     A baseline of fewer than `min_sessions` sessions judges nothing: the ratio would say nothing.
     """
@@ -131,8 +131,16 @@ def volume_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
         # A limit of its own has been chosen by history already.
         unusual | own.is_not_null(),
     )
+    sample = pl.col("bars") if "bars" in bars.columns else pl.col("sessions")
     rows = rows.select(
-        *_KEYS, "sessions", value="volume", baseline="median", zscore="volume_robust_z", own=own, limit=limit
+        *_KEYS,
+        "sessions",
+        bars=sample,
+        value="volume",
+        baseline="median",
+        zscore="volume_robust_z",
+        own=own,
+        limit=limit,
     )
     return _anomalies(rows, "volume", _volume_reason)
 
@@ -242,10 +250,14 @@ def _times(row: Row) -> str:
 
 
 def _volume_reason(row: Row) -> str:
+    is_coarse = (row["bars"] or 0) > row["sessions"]
+    when = "half hour" if is_coarse else "minute"
+    sample = (
+        f"{row['bars']} bars in {row['sessions']} sessions" if is_coarse else f"{row['sessions']} sessions"
+    )
     return (
-        f"volume {number(row['value'])} is {_times(row)} times the usual "
-        f"{number(row['baseline'])} of this minute of the session "
-        f"(median of {row['sessions']} sessions before)" + _limit_in_words(row, " times")
+        f"volume {number(row['value'])} is {_times(row)} times the usual {number(row['baseline'])} of this {when} of "
+        f"the session (median of {sample} before)" + _limit_in_words(row, " times")
     )
 
 

@@ -21,7 +21,7 @@ from pipelines.recent.arrivals import Arrivals
 from pipelines.recent.closing import check_open, closed_windows, due_windows
 from pipelines.recent.matrices import TS, Booleans, Floats, Integers, Matrices, NotAtHandError, Rows
 from pipelines.recent.past import Baseline, Group
-from pipelines.recent.places import places, timestamps
+from pipelines.recent.places import buckets, places, timestamps
 
 PRICES = ("close", "volume", "ret_log", "high", "low")
 STORED_WINDOW = (
@@ -214,7 +214,7 @@ def _judged(
     values, count = arrived.values, len(arrived.series)
     one, none = np.ones(count), np.full(count, np.nan)
     whole = values.get("is_complete", one) == 1
-    bucket = ((arrived.ts - anchor) // 60).astype(np.int64)
+    bucket = buckets(arrived.ts, past.sessions)
     session = timestamps(anchor).dt.date()
     year = bars_per_year({past.source: past.calendar}, interval, plan.session_minutes)[past.source]
     frame = pl.DataFrame(
@@ -266,7 +266,8 @@ def _usual(
         name: np.where(enough_logs if name.startswith("log_") else enough, column, np.nan)
         for name, column in found.items()
     }
-    return usual | {"sessions": pl.Series(usual["sessions"], nan_to_null=True).cast(pl.Int32)}
+    counts = {name: pl.Series(usual[name], nan_to_null=True).cast(pl.Int32) for name in ("sessions", "bars")}
+    return {**usual, **counts}
 
 
 def _stored_windows(judged: pl.DataFrame, arrived: Rows) -> pl.DataFrame:

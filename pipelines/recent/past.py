@@ -26,6 +26,8 @@ from warehouse.changes import Mark
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 HEAD = "head.json"
+SESSIONS = ("open_ts", "close_ts", "closing_ts", "counted_from")
+"""What is known of a session: see `warehouse.buckets`."""
 SLACK = 500
 """Rows above those in use from which a file is written anew."""
 
@@ -46,7 +48,7 @@ class Group:
     """The series of one source that follow one calendar, in the state of the lake at the past's mark.
 
     symbols:  sorted; a symbol's place is its number in every matrix
-    sessions: open_ts, close_ts of its calendar, sorted; empty for 24/7
+    sessions: SESSIONS of its calendar, sorted; empty for 24/7
     until:    market time (naive UTC) up to which its windows are closed
     newest:   the greatest id of its batches of kind `rest`
     bars:     interval -> ts, high, low, close, volume, ret_log and more (see `pipelines.recent.reading`)
@@ -182,7 +184,9 @@ def _told(past: Group) -> dict[str, Any]:
         **plain,
         "until": past.until.isoformat(),
         "judged_until": past.judged_until.isoformat(),
-        "sessions": [[opens.isoformat(), closes.isoformat()] for opens, closes in past.sessions.iter_rows()],
+        "sessions": [
+            [at and at.isoformat() for at in row] for row in past.sessions.select(SESSIONS).iter_rows()
+        ],
         **{kind: {n: _place(p) for n, p in getattr(past, kind).items()} for kind in ("bars", "state")},
         "baseline": {
             name: [one.session.isoformat(), one.first, _place(one.usual)]
@@ -200,8 +204,8 @@ def _group(folder: Path, told: dict[str, Any]) -> Group:
         file, rows, height, names = place
         return _opened(folder / file, tuple(names), rows, height, len(told["symbols"]))
 
-    schema = {"open_ts": pl.Datetime("us"), "close_ts": pl.Datetime("us")}
-    spans = [[datetime.fromisoformat(at) for at in span] for span in told["sessions"]]
+    schema = dict.fromkeys(SESSIONS, pl.Datetime("us"))
+    spans = [[at and datetime.fromisoformat(at) for at in span] for span in told["sessions"]]
     return Group(
         source=told["source"],
         calendar=told["calendar"],

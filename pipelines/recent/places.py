@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from pipelines.recent.matrices import Floats
+from pipelines.recent.matrices import Floats, Integers
 
 DAY = 86_400.0
 
@@ -25,6 +25,22 @@ def places(ts: Floats, sessions: pl.DataFrame) -> tuple[Floats, Floats]:
         inside = (at >= 0) & (ts < ends[at])
         anchor[inside], closes[inside] = opens[at[inside]], ends[at[inside]]
     return anchor, closes
+
+
+def buckets(ts: Floats, sessions: pl.DataFrame) -> Integers:
+    """The minute of the session by which each bar's volume is judged: `warehouse.buckets` for bars at hand.
+
+    sessions: open_ts, close_ts, closing_ts, counted_from, sorted; empty for 24/7
+    """
+    counted, _ = places(ts, sessions)
+    if len(sessions):
+        opens, ends, closing, usual = (
+            seconds(sessions[name]) for name in ("open_ts", "close_ts", "closing_ts", "counted_from")
+        )
+        at = np.searchsorted(opens, ts, side="right") - 1
+        late = (at >= 0) & (ts < ends[at]) & (ts >= closing[at])
+        counted[late] = usual[at[late]]
+    return ((ts - counted) // 60).astype(np.int64)
 
 
 def seconds(times: pl.Series) -> Floats:

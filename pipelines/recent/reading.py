@@ -15,8 +15,8 @@ from pipelines.analytics.params import IndicatorParams, carried
 from pipelines.calendars import reach
 from pipelines.market import CONTINUOUS, MINUTE, Interval
 from pipelines.recent.matrices import TS, Floats, Matrices, spliced
-from pipelines.recent.past import Baseline, Group, Past
-from pipelines.recent.places import moment, places, second, seconds
+from pipelines.recent.past import SESSIONS, Baseline, Group, Past
+from pipelines.recent.places import buckets, moment, places, second, seconds
 from warehouse import build, recent
 from warehouse.changes import newest_mark
 
@@ -36,7 +36,7 @@ OF_MINUTES = (
 )  # fmt: skip
 OF_WINDOWS = (TS, "high", "low", "close", "volume", "ret_log")
 JUDGED_BY_PAST = ("rsi_14", "volatility_20")
-USUAL = ("median", "sessions", "log_median", "log_mad", "log_mean_ad", "log_sessions")
+USUAL = ("median", "sessions", "log_median", "log_mad", "log_mean_ad", "log_sessions", "bars")
 
 
 class Wanted(NamedTuple):
@@ -49,7 +49,8 @@ class Wanted(NamedTuple):
 
     @property
     def digest(self) -> str:
-        return repr((self.sources, [str(i) for i in self.intervals], self.params.digest))
+        kept = (OF_MINUTES, OF_WINDOWS, USUAL, SESSIONS)
+        return repr((self.sources, [str(i) for i in self.intervals], self.params.digest, kept))
 
 
 def read(con: duckdb.DuckDBPyConnection, wanted: Wanted) -> Past | None:
@@ -97,8 +98,7 @@ def with_baselines(con: duckdb.DuckDBPyConnection, past: Past) -> Past:
     known = recent.baseline_sessions(con, tuple({group.source for group in past.groups}))
     found = []
     for one in past.groups:
-        (anchor,), _ = places(np.array([second(one.until)]), one.sessions)
-        bucket = int((second(one.until) - anchor) // 60)
+        first, last = _coming(one)
         baseline = {}
         for name, bars in one.bars.items():
             newest = bars.column(TS, 1)
@@ -106,11 +106,20 @@ def with_baselines(con: duckdb.DuckDBPyConnection, past: Past) -> Past:
                 continue
             (judged,), _ = places(np.array([np.nanmax(newest)]), one.sessions)
             session = max(known.get((name, one.source), moment(judged).date()), moment(judged).date())
-            first = bucket - BEFORE - Interval.parse(name).minutes
-            rows = recent.baselines(con, name, one.source, session, (first, bucket + AHEAD))
-            baseline[name] = Baseline(session, first, _usual(rows, one.symbols, first, bucket + AHEAD))
+            begin = first - Interval.parse(name).minutes
+            rows = recent.baselines(con, name, one.source, session, (begin, last))
+            baseline[name] = Baseline(session, begin, _usual(rows, one.symbols, begin, last))
         found.append(replace(one, baseline=baseline, judged_until=one.until + AHEAD * MINUTE))
     return replace(past, groups=tuple(found))
+
+
+def _coming(group: Group) -> tuple[int, int]:
+    """The first and the last bucket of bars around the group's clock; before an early close some lie far ahead."""
+    now = second(group.until)
+    (anchor,), (closes,) = places(np.array([now]), group.sessions)
+    first = int((now - anchor) // 60)
+    ahead = np.arange(now, min(now + AHEAD * 60.0, closes), 60.0)
+    return first - BEFORE, max(first + AHEAD, int(buckets(ahead, group.sessions).max(initial=0)))
 
 
 def _usual(rows: pl.DataFrame, symbols: Sequence[str], first: int, last: int) -> Matrices:

@@ -14,6 +14,7 @@ SELECT source, symbol, interval, bucket,
        median(volume) AS median, mad(volume) AS mad, avg(volume) AS mean, stddev_samp(volume) AS std,
        median(log_volume) AS log_median, mad(log_volume) AS log_mad, avg(abs(log_volume - centre)) AS log_mean_ad,
        count(*)::INTEGER AS sessions, count(log_volume)::INTEGER AS log_sessions,
+       count(*)::INTEGER AS bars,
        min(ts) AS from_ts, max(ts) AS to_ts, $session AS session
 FROM centred
 GROUP BY source, symbol, interval, bucket

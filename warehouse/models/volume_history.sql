@@ -16,6 +16,6 @@ deviations AS (
     FROM framed
 )
 SELECT source, symbol, interval, ts, median, sessions::INTEGER AS sessions, log_sessions::INTEGER AS log_sessions, log_median,
-       list_median(apart) AS log_mad, list_avg(apart) AS log_mean_ad
+       list_median(apart) AS log_mad, list_avg(apart) AS log_mean_ad, sessions::INTEGER AS bars
 FROM deviations
 SEMI JOIN judged USING (source, symbol, interval, ts)
