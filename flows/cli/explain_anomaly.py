@@ -19,7 +19,8 @@ from flows.cli.lake import Connection, Row, rows
 from flows.context import Context
 from pipelines.analytics import moments
 from pipelines.analytics.detectors import VOLATILITY_BARS
-from pipelines.analytics.history import Bars, deviation_pct
+from pipelines.analytics.endings import deviation_pct
+from pipelines.analytics.history import Bars
 from pipelines.analytics.history import rows as rows_of
 from pipelines.analytics.params import RETURNS, SPAN
 from pipelines.market import CONTINUOUS

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipelines.analytics import moments, smoothing
-from pipelines.analytics.moments import Join, Sample, Scratch
+from pipelines.analytics import endings, moments, smoothing, trailing
+from pipelines.analytics.moments import Sample, Scratch
 from pipelines.analytics.params import PV_WINDOW, RETURNS, SPAN, IndicatorParams
+from pipelines.analytics.trailing import chunks, ending
 from pipelines.analytics.windows import Floats, Integers
 
-_CHUNK = 15360
-"""Bars whose windows are computed at a time."""
 _LANES = 512
 """Series whose averages are computed side by side."""
 _BATCH = 1 << 18
@@ -93,22 +92,23 @@ def windowed(
     count, bands = len(bars.close), params.bollingers
     names = [f"sma_{p}" for p in params.smas] + ["dev_20_pct", "zscore_20"]
     names += [f"bb_{part}{suffix}" for suffix in bands for part in ("mid", "upper", "lower")]
-    out, scratch, joins = _empty(count, names), Scratch(), _engine(count, fast) or moments
+    out, scratch, engine = _empty(count, names), Scratch(), _engine(count, fast)
+    joins, ends = engine or moments, engine or endings
     widths = {width for width, _ in bands.values()} | {RETURNS}
     reach = max(*params.smas, *widths, RETURNS + 1) - 1
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        for start, stop, since in _chunks(count, reach):
+        for start, stop, since in chunks(count, reach):
             close = bars.close[since:stop]
             scratch.clear()
             for width, (sums,) in moments.sliding(joins.total, params.smas, close, new=scratch).items():
-                piece = _ending(sums, start, stop)
+                piece = ending(sums, start, stop)
                 np.divide(piece, width, out=out[f"sma_{width}"][stop - len(piece) : stop])
             spreads = moments.sliding(joins.spread, widths, close, new=scratch)
             for suffix, (width, sigmas) in bands.items():
                 if width in spreads:
-                    _band(spreads[width], width, sigmas, suffix, out, start, stop)
+                    _band(ends, spreads[width], width, sigmas, suffix, out, start, stop)
             if RETURNS in spreads:
-                _deviation(spreads[RETURNS], close, out, start, stop)
+                _deviation(ends, spreads[RETURNS], close, out, start, stop)
     blank = {f"sma_{p}": p - 1 for p in params.smas} | {"dev_20_pct": RETURNS, "zscore_20": RETURNS}
     blank |= {f"bb_{part}{s}": w - 1 for s, (w, _) in bands.items() for part in ("mid", "upper", "lower")}
     _blank(out, edges, blank)
@@ -148,120 +148,69 @@ def averaged(
 
 def of_returns(bars: Bars, edges: Sequence[int], fast: bool | None = None) -> dict[str, Floats]:
     """Columns of the newest 20 and 60 log returns, if these lie within SPAN bars."""
-    joins = _engine(len(bars.close), fast) or moments
-    change = _change(bars, edges)
+    engine, change = _engine(len(bars.close), fast) or trailing, _change(bars, edges)
     return {
-        "volatility_20": _newest(joins.spread, RETURNS, _deviation_of_20, edges, bars.ret_log),
-        "pv_corr_60": _newest(joins.together, PV_WINDOW, pearson, edges, bars.ret_log, change),
+        "volatility_20": _newest(engine, engine.volatility, RETURNS, edges, bars.ret_log),
+        "pv_corr_60": _newest(engine, engine.correlation, PV_WINDOW, edges, bars.ret_log, change),
     }
 
 
-def deviation_pct(close: Floats, average: Floats) -> Floats:
-    """Percent of `close` above `average`; exactly 5 for 105 against 100."""
-    return (close - average) * 100.0 / np.where(average != 0, average, np.nan)
-
-
-def sigmas(value: Floats, mean: Floats, squares: Floats, freedom: int) -> Floats:
-    """How many standard deviations (squares / freedom) the value lies above the mean; NaN where there are none."""
-    return (value - mean) / np.sqrt(np.where(squares > 0, squares, np.nan) / freedom)
-
-
-def pearson(moment: Sample) -> Floats:
-    """Correlation of co-moments; NaN where either has no variance."""
-    *_, xx, yy, xy = moment
-    scale = np.sqrt(xx) * np.sqrt(yy)
-    return np.asarray(np.clip(xy / np.where(scale > 0, scale, np.nan), -1.0, 1.0))
-
-
-def band(mean: Floats, squares: Floats, width: int, sigmas: float) -> tuple[Floats, Floats]:
-    """Upper and lower: population standard deviations around the mean."""
-    reach = sigmas * np.sqrt(squares / width)
-    return mean + reach, mean - reach
-
-
-def _deviation_of_20(moment: Sample) -> Floats:
-    return np.asarray(np.sqrt(moment[1] / (RETURNS - 1)))
-
-
 def _band(
-    moment: Sample, width: int, sigmas: float, suffix: str, out: Mapping[str, Floats], start: int, stop: int
-) -> None:
-    mean, squares = (_ending(values, start, stop) for values in moment)
+    ends: Any, moment: Sample, width: int, sigmas: float, suffix: str, out: Mapping[str, Floats], start: int, stop: int
+) -> None:  # fmt: skip
+    mean, squares = (ending(values, start, stop) for values in moment)
     at = slice(stop - len(mean), stop)
     out[f"bb_mid{suffix}"][at] = mean
-    out[f"bb_upper{suffix}"][at], out[f"bb_lower{suffix}"][at] = band(mean, squares, width, sigmas)
+    upper, lower = out[f"bb_upper{suffix}"], out[f"bb_lower{suffix}"]
+    upper[at], lower[at] = ends.band(mean, squares, width, sigmas)
 
 
-def _deviation(moment: Sample, close: Floats, out: Mapping[str, Floats], start: int, stop: int) -> None:
+def _deviation(
+    ends: Any, moment: Sample, close: Floats, out: Mapping[str, Floats], start: int, stop: int
+) -> None:
     """The window before each bar is the one that ended a bar ago."""
-    mean, squares = (_ending(values[:-1], start, stop) for values in moment)
+    mean, squares = (ending(values[:-1], start, stop) for values in moment)
     at = slice(stop - len(mean), stop)
     value = close[len(close) - len(mean) :]
-    out["dev_20_pct"][at] = deviation_pct(value, mean)
-    out["zscore_20"][at] = sigmas(value, mean, squares, RETURNS - 1)
-
-
-def _ending(values: Floats, start: int, stop: int) -> Floats:
-    """The part of one chunk's windows that end in [start, stop)."""
-    return values[max(len(values) - (stop - start), 0) :]
+    out["dev_20_pct"][at] = ends.deviation_pct(value, mean)
+    out["zscore_20"][at] = ends.sigmas(value, mean, squares, RETURNS - 1)
 
 
 def _newest(
-    join: Join, width: int, finish: Callable[[Sample], Floats], edges: Sequence[int], *series: Floats
+    engine: Any, statistic: Callable[..., Floats], width: int, edges: Sequence[int], *series: Floats
 ) -> Floats:
-    """`finish` of the newest `width` bars with a value in every series, if they lie within SPAN bars."""
-    out = np.full(len(series[0]), np.nan)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        for first, last in _batches(edges):
-            starts, stop = np.asarray(edges[first:last]), edges[last]
-            mine = slice(edges[first], stop)
-            present = ~np.isnan(sum(values[mine] for values in series))
-            if (
-                np.count_nonzero(present) + len(starts) == len(present)
-                and not present[starts - starts[0]].any()
-            ):
-                # Only the first bar of each series has no return.
-                out[mine][width - 1 :] = _trailing(join, width, finish, [values[mine] for values in series])
-                _blank({"": out}, edges[first : last + 1], {"": width})
-            else:
-                out[mine] = _over_valid(join, width, finish, present, starts, [v[mine] for v in series])
+    """The statistic of the newest `width` bars with a value in every series, if they lie within SPAN bars."""
+    out = np.empty(len(series[0]))
+    for first, last in _batches(edges):
+        bounds = np.asarray(edges[first : last + 1], dtype=np.int64) - edges[first]
+        mine = slice(edges[first], edges[last])
+        pieces = [values[mine] for values in series]
+        if all(engine.only_first_missing(piece, bounds) for piece in pieces):
+            # Only the first bar of each series has no return.
+            out[mine][width - 1 :] = statistic(width, *pieces)
+            _blank({"": out[mine]}, bounds.tolist(), {"": width})
+        else:
+            out[mine] = _over_valid(statistic, width, bounds[:-1], pieces)
     return out
 
 
 def _over_valid(
-    join: Join,
-    width: int,
-    finish: Callable[[Sample], Floats],
-    present: npt.NDArray[np.bool_],
-    starts: Integers,
-    series: Sequence[Floats],
+    statistic: Callable[..., Floats], width: int, starts: Integers, series: Sequence[Floats]
 ) -> Floats:
     """As `_newest`, of one batch of series with holes: the bars without a value are left out."""
+    present = ~np.isnan(sum(series))
     out, valid = np.full(len(present), np.nan), np.flatnonzero(present)
     if len(valid) < width:
         return out
-    found = _trailing(join, width, finish, [values[valid] for values in series])
+    found = statistic(width, *(values[valid] for values in series))
     # Which bars each window is the newest of, and whether it began near enough and in the same series.
     ends, begins = valid[width - 1 :], valid[: len(found)]
     lengths = np.diff(np.append(ends, len(present)))
     at = np.arange(ends[0], len(present))
-    own = np.repeat(starts - starts[0], np.diff(np.append(starts - starts[0], len(present))))
+    own = np.repeat(starts, np.diff(np.append(starts, len(present))))
     oldest = np.repeat(begins, lengths)
     is_near = (oldest > at - SPAN) & (oldest >= own[ends[0] :])
     out[ends[0] :] = np.where(is_near, np.repeat(found, lengths), np.nan)
-    return out
-
-
-def _trailing(join: Join, width: int, finish: Callable[[Sample], Floats], series: Sequence[Floats]) -> Floats:
-    """`finish` of every trailing window: one value fewer than bars for each bar more than one in a window."""
-    count, scratch = len(series[0]), Scratch()
-    out = np.empty(max(count - width + 1, 0))
-    for start, stop, since in _chunks(count, width - 1):
-        scratch.clear()
-        found = moments.sliding(join, (width,), *(values[since:stop] for values in series), new=scratch)
-        if found:
-            piece = tuple(_ending(values, start, stop) for values in found[width])
-            out[stop - width + 1 - len(piece[0]) : stop - width + 1] = finish(piece)
     return out
 
 
@@ -301,12 +250,6 @@ def _blank(out: Mapping[str, Floats], edges: Sequence[int], missing: Mapping[str
     for start, stop in pairwise(edges):
         for name, bars in missing.items():
             out[name][start : min(start + bars, stop)] = np.nan
-
-
-def _chunks(count: int, reach: int) -> Iterator[tuple[int, int, int]]:
-    """start, stop, and where the windows that end in [start, stop) begin."""
-    for start in range(0, count, _CHUNK):
-        yield start, min(start + _CHUNK, count), max(start - reach, 0)
 
 
 def _batches(edges: Sequence[int]) -> Iterator[tuple[int, int]]:

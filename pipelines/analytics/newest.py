@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.analytics import moments, smoothing
-from pipelines.analytics.history import Bars, band, deviation_pct, pearson, sigmas
+from pipelines.analytics.endings import band, deviation, deviation_pct, pearson, sigmas
+from pipelines.analytics.history import Bars
 from pipelines.analytics.moments import Join, Sample
 from pipelines.analytics.params import PV_WINDOW, RETURNS, SPAN, IndicatorParams
 from pipelines.analytics.smoothing import Chains
@@ -78,11 +79,20 @@ def prices(recent: Recent, state: Mapping[str, Floats], params: IndicatorParams)
 
 def returns(recent: Recent) -> dict[str, Floats]:
     """The columns of the newest 20 and 60 log returns, if these lie within SPAN bars."""
+    change = recent.volume[-PV_WINDOW:] - recent.volume[-PV_WINDOW - 1 : -1]
+    near = recent.ret_log[-PV_WINDOW:]
+    if not np.isnan(near.sum() + change.sum()):
+        # Of returns without holes the moments of 20 are on the way to those of 60.
+        both = moments.folded(moments.together, [RETURNS, PV_WINDOW], near, change)
+        return {
+            "volatility_20": deviation(both[RETURNS][2], RETURNS - 1),
+            "pv_corr_60": pearson(both[PV_WINDOW]),
+        }
     change = recent.volume[-SPAN:] - recent.volume[-SPAN - 1 : -1]
     near = recent.ret_log[-SPAN:]
     of_20 = _over_valid(moments.spread, RETURNS, near)
     of_60 = _over_valid(moments.together, PV_WINDOW, near, change)
-    return {"volatility_20": np.sqrt(of_20[1] / (RETURNS - 1)), "pv_corr_60": pearson(of_60)}
+    return {"volatility_20": deviation(of_20[1], RETURNS - 1), "pv_corr_60": pearson(of_60)}
 
 
 def newest_rows(bars: Bars, block: Block, params: IndicatorParams) -> dict[str, Floats]:
