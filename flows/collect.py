@@ -10,8 +10,9 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from flows import logs
 from flows.chosen import settings_in_force, streams_of
 from flows.collection import state_path, streams_folder, wish_of, write
+from pipelines.backlog import Pace
 from pipelines.segments import SegmentError, owned, seal_leftovers
 from pipelines.settings import Settings
 from pipelines.sources.feed_socket import Batching
@@ -42,11 +44,14 @@ class Intake:
     stream: Stream
     spool: Spool
     lines: list[Line]
+    pace: Pace = field(default_factory=Pace)
 
     def as_dict(self) -> dict[str, Any]:
         counts = self.spool.counts
         return {
             "frames": counts.frames,
+            "per_second": self.pace.look(time.monotonic(), counts.frames),
+            "backlog": self.spool.backlog(),
             "bytes": counts.bytes,
             "dropped": counts.dropped,
             "segments": counts.segments,

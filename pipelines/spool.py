@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.backlog import Backlog
 from pipelines.ring import RingBuffer
 from pipelines.segment_format import encode, seal_line
 from pipelines.segments import OPEN, seal, segment_id
@@ -64,6 +65,8 @@ class Spool:
         self.folder, self.source, self.options, self.clock = folder, source, options or SpoolOptions(), clock
         self.counts = SpoolCounts()
         self.waits_ms = RingBuffer(WAITS_KEPT)
+        self._sealed = Backlog(folder, source)
+        self._segment_frames = 0
         self._segment_waits = RingBuffer(WAITS_KEPT)
         self._segment_dropped = 0
         self._wake = threading.Condition()
@@ -101,6 +104,10 @@ class Spool:
             self._wake.notify()
         self._writer.join()
         self._keeper.shutdown(wait=True)
+
+    def backlog(self) -> int:
+        """Frames that are landed and not yet in the warehouse."""
+        return self._segment_frames + self._sealed.frames()
 
     def latency_ms(self) -> dict[str, float | int]:
         """Receive to landed of the newest batches, by the oldest frame of each: p50, p99, max, n."""
@@ -152,6 +159,7 @@ class Spool:
         self._size += len(data)
         self._dirty_since = self._dirty_since or time.monotonic()
         self.counts.frames += count
+        self._segment_frames += count
         self.counts.bytes += len(data)
         self.counts.problem = None
 
@@ -189,6 +197,8 @@ class Spool:
         file, path, self._file, self._dirty_since = self._file, self._path, None, None
         end = {"dropped": self._segment_dropped, "receive_to_landed_ms": _spread(self._segment_waits)}
         self._segment_dropped = 0
+        self._sealed.note(path.stem, self._segment_frames)
+        self._segment_frames = 0
         self._keeper.submit(self._seal, file, path, end)
 
     def _seal(self, file: FileIO, path: Path, end: dict[str, Any]) -> None:

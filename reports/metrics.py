@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -40,6 +41,7 @@ def prometheus(snap: Snapshot) -> bytes:
     book.add("tapewatch_run_seconds", "median run time of the minute", done["median_s"], {"quantile": "0.5"})
     book.add("tapewatch_run_seconds", "", done["p95_s"], {"quantile": "0.95"})
     _stages(book, snap.latency)
+    _streams(book, snap.options.collection)
     for state in ("pending", "firing"):
         book.add(
             "tapewatch_alerts",
@@ -84,6 +86,31 @@ def _stages(book: _Book, latency: pl.DataFrame) -> None:
                 )
 
 
+def _streams(book: _Book, collection: Mapping[str, Any]) -> None:
+    """What the collector says of each stream; nothing while there is none."""
+    for name, source in collection.get("sources", {}).items():
+        labels = {"source": str(name)}
+        book.add(
+            "tick_messages_received_total",
+            "websocket frames landed since the collector was started",
+            source.get("frames"),
+            labels,
+        )
+        book.add(
+            "messages_per_second", "frames a second over the last minute", source.get("per_second"), labels
+        )
+        book.add("tapewatch_spool_backlog", "frames landed and not yet loaded", source.get("backlog"), labels)
+        book.add(
+            "kafka_consumer_lag", "tapewatch_spool_backlog by its usual name", source.get("backlog"), labels
+        )
+        book.add(
+            "tapewatch_frames_dropped_total",
+            "frames that the disk was too slow for",
+            source.get("dropped"),
+            labels,
+        )
+
+
 class _Book:
     """Samples grouped by metric, as the format demands."""
 
@@ -103,7 +130,8 @@ class _Book:
     def text(self) -> bytes:
         lines = []
         for name, samples in self.samples.items():
-            lines += [f"# HELP {name} {self.helps[name]}", f"# TYPE {name} gauge", *samples]
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines += [f"# HELP {name} {self.helps[name]}", f"# TYPE {name} {kind}", *samples]
         return ("\n".join(lines) + "\n").encode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -20,9 +21,19 @@ def page(snap: Snapshot) -> Page:
         "flows": _flows(snap.runs),
         "feeds": feed_rows(snap, newest_checks(snap.quality)),
         "stages": _stages(snap.latency, snap.options.limits.latency_ms),
+        "streams": _streams(snap.options.collection),
         "prefect_url": snap.options.prefect_url,
     }
     return Page("runs/index.html", "runs.html", "Runs", model, data=(("Prometheus", "metrics.prom"),))
+
+
+def _streams(collection: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a source that the collector follows: what came, how fast, and what is not loaded yet."""
+    return [
+        {name: source.get(name) for name in ("frames", "per_second", "backlog", "dropped")}
+        | {"source": name, "landed_ms": source["receive_to_landed_ms"]["p99"]}
+        for name, source in collection.get("sources", {}).items()
+    ]
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

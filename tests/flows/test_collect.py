@@ -25,6 +25,7 @@ from pipelines.replica.server import Replica
 from pipelines.segment_format import encode
 from pipelines.segments import SegmentError
 from pipelines.settings_sources import Source
+from pipelines.spool import Spool
 from tests.conftest import REPOSITORY
 from tests.lakes import Lake, new_lake
 from tests.replica.conftest import NOON
@@ -120,8 +121,12 @@ def test_stopped_nothing_comes_and_started_again_nothing_is_missing(lake: Lake, 
         stored = lake.one("SELECT count(*) FROM trades")
         assert lake.one("SELECT count(*) FROM bars") == 0
         replica.clock.advance(120)
-        assert minute(lake, replica).ingested[0].state == "stopped"
+        run = minute(lake, replica)
+        assert run.ingested[0].state == "stopped"
         assert lake.one("SELECT count(*) FROM trades") == stored
+        walk.publish_site(run)
+        told = json.loads((lake.context.settings.site_dir / "api" / "status.json").read_text())
+        assert (told["state"], told["sources"]) == ("stopped", {})
         wish(data, True, "a test")
         await connected(collector)
         replica.clock.advance(120)
@@ -142,6 +147,54 @@ def test_stopped_nothing_comes_and_started_again_nothing_is_missing(lake: Lake, 
         assert stored == [(row[0],) for row in truth]
     assert lake.rows("SELECT DISTINCT origin FROM trades ORDER BY 1") == [("heal",), ("stream",)]
     assert "venue maintenance" in wish(data, False, "x", "venue maintenance").words
+
+
+@pytest.mark.capability("OPS-01")
+def test_each_minute_writes_what_the_collector_counted_into_metrics_prom(lake: Lake, replica: Replica):
+    data = lake.context.settings.data_dir
+
+    async def act(collector: Collector) -> None:
+        await connected(collector)
+        replica.clock.advance(125)
+        await until(lambda: frames(collector) > 50 and not replica_owes(replica, collector))
+        await until(lambda: status_of(data)["sources"]["binance"]["frames"] == frames(collector))
+        walk.publish_site(
+            walk.Run(lake.context, lake.con, "run-1", datetime.fromtimestamp(replica.clock.now(), UTC))
+        )
+        told = metrics_of(lake)
+        assert told["tick_messages_received_total"] == told["kafka_consumer_lag"] == frames(collector)
+        assert told["messages_per_second"] > 0
+        (spool,) = (intake.spool for intake in collector.intakes)
+        await asyncio.to_thread(spool.close)
+        assert spool.backlog() == frames(collector)
+        run = minute(lake, replica)
+        assert spool.backlog() == 0
+        assert Spool(spool.folder, "binance").backlog() == 0
+        walk.derive_and_alert(run)
+        walk.record(run, "Completed")
+        walk.publish_site(run)
+
+    collecting(lake, act)
+    text = (lake.context.settings.site_dir / "metrics.prom").read_text()
+    assert "# TYPE tick_messages_received_total counter" in text
+    (landed,) = lake.rows("SELECT p50_ms, p99_ms FROM latency WHERE stage = 'stream_to_landed'")
+    for quantile, ms in zip(("0.5", "0.99"), landed, strict=True):
+        line = (
+            f'processing_latency_seconds{{stage="stream_to_landed",quantile="{quantile}"}} {ms / 1000:.10g}'
+        )
+        assert line in text.splitlines()
+
+
+def replica_owes(replica: Replica, collector: Collector) -> bool:
+    """Whether the collector has not heard yet all that the replica has sent."""
+    return sum(one.sent for one in replica.streams.open) != frames(collector)
+
+
+def metrics_of(lake: Lake) -> dict[str, float]:
+    """The figures of the one stream."""
+    lines = (lake.context.settings.site_dir / "metrics.prom").read_text().splitlines()
+    label = '{source="binance"} '
+    return {line.split(label)[0]: float(line.split(label)[1]) for line in lines if label in line}
 
 
 def test_klines_that_fail_are_made_good_by_trades(lake: Lake, replica: Replica):

@@ -11,12 +11,13 @@ from pipelines.alerts.silences import Silence
 from pipelines.market import Series
 from reports import render
 from reports.options import RuleInForce
-from reports.pages import abnormal, quality
+from reports.pages import abnormal, quality, runs
 from reports.pages.anomalies import gravest, index_page
 from reports.pages.shell import NAVIGATION
 from reports.pages.spells import spells
 from reports.site import publish
 from reports.snapshot import take
+from reports.text import number
 from tests.site import market
 from tests.site.conftest import options
 
@@ -296,3 +297,41 @@ def test_streams_stand_on_the_quality_page_with_what_ails_them(lake):
         {"state": "stopped", "reason": "collection was stopped by me", "sources": {}}
     )
     assert "Streams" not in text_of({"state": "absent", "reason": None, "sources": {}})
+
+
+@pytest.mark.capability("OPS-06")
+def test_the_runs_page_shows_the_figures_of_the_latency_view_and_of_each_stream(lake, site):
+    text = (site / "runs/index.html").read_text()
+    newest = lake[0].execute(
+        "SELECT stage, p50_ms, p99_ms, max_ms, n FROM latency "
+        "QUALIFY row_number() OVER (PARTITION BY stage ORDER BY seen_at DESC) = 1"
+    )
+    cells = (
+        '</th><td class="num">{}</td><td class="num">{}</td><td class="num">{}</td><td class="num">{}</td>'
+    )
+    rows = newest.fetchall()
+    for stage, p50, p99, most, n in rows:
+        assert f">{stage}" + cells.format(*map(number, (p50, p99, most), (1, 1, 1)), n) in text.replace(
+            " !", ""
+        )
+    assert text.count(">fetch</th>") == 1
+    assert len(rows) == 5
+    run, lag = (
+        lake[0].execute("SELECT run_id, lag_s FROM runs ORDER BY scheduled_for DESC LIMIT 1").fetchall()[0]
+    )
+    line = next(row for row in text.split('id="runs"')[1].split("</tr>") if f'<tr id="{run}">' in row)
+    assert f'<td class="num">{number(lag, 1)}</td>' in line
+    stream = {
+        "frames": 1234,
+        "per_second": 20.56,
+        "backlog": 78,
+        "dropped": 9,
+        "receive_to_landed_ms": {"p99": 3.21},
+    }
+    snap = take(
+        lake[0],
+        options(collection={"state": "running", "sources": {"binance": {**stream, "connections": []}}}),
+    )
+    shown = render.html(runs.page(snap), snap).decode().split("Throughput per stream")[1]
+    figures = re.findall(r'<td class="num">(.*?)</td>', shown.split("</tr>")[1])
+    assert figures == ["1234", "20.6", "78", "9", "3.2"]
