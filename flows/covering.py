@@ -199,7 +199,7 @@ def known_gaps(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
                count(b.ts) AS arrived, arg_max(b.origin, b.known_at) AS origin
         FROM gaps AS g LEFT JOIN core.bars AS b
           ON b.source = g.source AND b.symbol = g.symbol AND b.ts >= g.from_ts AND b.ts < g.to_ts
-        WHERE g.state IN ('open', 'healing', 'lost') GROUP BY ALL""",
+        WHERE g.kind = 'minutes' AND g.state IN ('open', 'healing', 'lost') GROUP BY ALL""",
     )
 
 
@@ -236,7 +236,8 @@ def _doubtful(source: str, runs: pl.DataFrame, judged: pl.DataFrame) -> pl.DataF
 
 def _oldest_open(con: duckdb.DuckDBPyConnection, source: str, otherwise: datetime) -> datetime:
     row = con.execute(
-        f"SELECT min(from_ts) FROM gaps WHERE source = {literal(source)} AND state IN ('open', 'healing')"
+        f"SELECT min(from_ts) FROM gaps WHERE source = {literal(source)} AND kind = 'minutes' "
+        "AND state IN ('open', 'healing')"
     ).fetchall()
     return row[0][0] or otherwise
 
@@ -302,7 +303,7 @@ def _absences(con: duckdb.DuckDBPyConnection, source: str, bars: pl.DataFrame) -
         con,
         f"""
         SELECT source, symbol, from_ts, arg_max(to_ts, seen_at) AS to_ts, arg_max(state, seen_at) AS state
-        FROM calc.gap_events WHERE source = {literal(source)} GROUP BY ALL
+        FROM calc.gap_events WHERE source = {literal(source)} AND coalesce(kind, 'minutes') = 'minutes' GROUP BY ALL
         HAVING arg_max(state, seen_at) IN ('lost', 'no_trade')""",
     )
     return pl.concat(

@@ -1,7 +1,8 @@
 """Every ten minutes: the inbox is taken in, and open gaps are worked off or admitted.
 
-A gap is asked of the source itself, then of its standbys, then of its archives. A minute that every way has answered without is `lost`, with what each of them said; before that it stays open
-and is asked for again. Minutes that a standby filled are asked of the source itself once it is back.
+A gap is asked of the source itself, then of its standbys, then of its archives. A minute that every way has answered
+without is `lost`, with what each of them said; before that it stays open and is asked for again. Minutes that a standby
+filled are asked of the source itself once it is back. Missing trades are asked of the source by id.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
 from flows import history
+from flows.collection import streams_folder
 from flows.context import Context, assemble, writing
 from flows.covering import Covered, cover, known_gaps, run_covering, store
+from flows.heal_trades import TradesHealed, heal_trades
 from flows.history import Brought
 from flows.inbox import take_in
 from flows.runs import recorded
@@ -51,6 +54,7 @@ class Healed:
     lost: int = 0
     no_trade: int = 0
     still_open: int = 0
+    trades: TradesHealed = field(default_factory=TradesHealed)
     problems: list[str] = field(default_factory=list)
 
 
@@ -107,6 +111,7 @@ def run_heal(
             answers = Answers()
             covered = _heal_source(run, feed, covered, answers)
             covered = _settle(run, feed, covered, answers, give_up_after)
+            _heal_trades(run, feed, give_up_after)
         if done.came:
             history.derive_pending(con, context, run_id, {}, Brought())
             run.look()
@@ -114,9 +119,20 @@ def run_heal(
         tally.rows_in, tally.rows_loaded = done.missing, sum(done.came.values())
         tally.detail = (
             f"{done.missing} minutes missing, came {done.came}, {done.no_trade} without a trade, "
-            f"{done.lost} lost, {done.still_open} still open"
+            f"{done.lost} lost, {done.still_open} still open; trades: {done.trades.missing} missing, "
+            f"{done.trades.came} came, {done.trades.lost} lost"
         )
     return done
+
+
+def _heal_trades(run: Healing, feed: Feed, give_up_after: timedelta) -> None:
+    clock = market_clocks(run.con).get(feed.source.name)
+    if clock is None:
+        return
+    stores = run.context.stores(run.con, run.run_id)
+    streams = streams_folder(run.context.settings.data_dir)
+    found = heal_trades(stores, feed, streams, clock, give_up_after)
+    run.done.trades = TradesHealed(*(a + b for a, b in zip(run.done.trades, found, strict=True)))
 
 
 def _heal_source(run: Healing, feed: Feed, covered: Covered, answers: Answers) -> Covered:
@@ -290,13 +306,13 @@ def heal_gaps(give_up_minutes: int) -> dict[str, Any]:
     with writing(context) as con:
         done = run_heal(context, con, run_id, give_up_after=give_up_minutes * MINUTE)
         rows = con.execute(
-            "SELECT source, symbol, from_ts, minutes, state, origin, reason FROM gaps "
+            "SELECT source, symbol, kind, from_ts, minutes, trades, state, origin, reason FROM gaps "
             "WHERE state IN ('open', 'healing') OR detected_at >= current_timestamp::TIMESTAMP - INTERVAL 1 DAY "
             "ORDER BY from_ts DESC LIMIT 100"
         ).fetchall()
     for problem in done.problems:
         get_run_logger().warning(problem)
-    names = ("source", "symbol", "from", "minutes", "state", "healed by", "reason")
+    names = ("source", "symbol", "kind", "from", "minutes", "trades", "state", "healed by", "reason")
     create_table_artifact(
         key="gaps",
         table=[dict(zip(names, map(str, row), strict=True)) for row in rows],

@@ -229,7 +229,7 @@ def feed_health(run: Run) -> pl.DataFrame:
     watched = {(one.name, symbol) for one in run.context.settings.sources for symbol in one.symbols}
     gaps: dict[str, float] = {}
     for source, symbol, minutes in run.con.execute(
-        "SELECT source, symbol, minutes FROM gaps WHERE state = 'open'"
+        "SELECT source, symbol, minutes FROM gaps WHERE state = 'open' AND kind = 'minutes'"
     ).fetchall():
         if (source, symbol) in watched:
             gaps[source] = gaps.get(source, 0.0) + minutes

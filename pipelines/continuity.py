@@ -7,7 +7,7 @@ commit and its note) or be lost: a hole is compared with what is stored before a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 TRIES = 3
-"""Answers without a missing trade after which the venue has it no more."""
+"""Answers without a missing trade after which the minute asks no more: healing does."""
 MOST_MISSING = 5_000_000
 """A longer jump is no hole: a lone id far from the others is nonsense, and if all jump, watching begins anew."""
 
@@ -34,10 +34,17 @@ class Hole:
     after: datetime
     before: datetime
     tries: int = 0
+    told: bool = False
+    """Whether it stands in the ledger of gaps."""
 
     @property
     def missing(self) -> int:
         return self.last - self.first + 1
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the minute still asks for it."""
+        return self.tries < TRIES
 
 
 @dataclass(frozen=True)
@@ -78,16 +85,22 @@ class Continuity:
                     holes.append(replace(hole, first=before + 1, last=after - 1))
         self.holes = holes
 
-    def tried(self, holes: Iterable[Hole]) -> list[Hole]:
-        """These were asked for; of those still there each has one try more, and those given up are returned."""
-        asked = {(hole.symbol, hole.first) for hole in holes}
-        self.holes = [
-            replace(hole, tries=hole.tries + 1) if (hole.symbol, hole.first) in asked else hole
-            for hole in self.holes
-        ]
-        lost = [hole for hole in self.holes if hole.tries >= TRIES]
-        self.holes = [hole for hole in self.holes if hole.tries < TRIES]
-        return lost
+    @property
+    def awaited(self) -> list[Hole]:
+        """The holes that are still asked for."""
+        return [hole for hole in self.holes if hole.is_awaited]
+
+    def tried(self, asked: Container[tuple[str, int]]) -> list[Hole]:
+        """The venue answered without these (symbol, first id): one try more each; returns those given up.
+
+        A hole that is given up stays known as one, so that nobody takes its minutes for whole.
+        """
+        given_up = []
+        for at, hole in enumerate(self.holes):
+            if (hole.symbol, hole.first) in asked and hole.is_awaited:
+                self.holes[at] = replace(hole, tries=hole.tries + 1)
+                given_up += [self.holes[at]] if not self.holes[at].is_awaited else []
+        return given_up
 
     def forget(self, before: datetime) -> list[Hole]:
         """Holes that are older than what is kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -17,9 +17,8 @@ from pipelines.market import naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import TRADES
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
-from pipelines.sources.agg_trades import agg_trades_to_frame
 from pipelines.sources.base import Reply, Source
-from pipelines.sources.refill import fetch_pages, pages_of
+from pipelines.sources.refill import REFILLS, fetch_pages, pages_of
 from warehouse.load import Batch
 from warehouse.trades import load_trade_batches, stored_ids
 
@@ -32,11 +31,21 @@ REFILL_S = 3.0
 
 @dataclass
 class Refilled:
-    """What one run fetched anew, and the holes it gave up."""
+    """What one run fetched anew.
+
+    answered: symbol and first id of what the venue answered; unanswered: symbol -> its words where it did not.
+    """
 
     rows: int = 0
     quarantined: int = 0
-    lost: list[Hole] = field(default_factory=list)
+    answered: set[tuple[str, int]] = field(default_factory=set)
+    unanswered: dict[str, str] = field(default_factory=dict)
+
+    def refusal(self, hole: Hole, source: str) -> str | None:
+        """Why a hole is still there after it was asked for; None where it was not."""
+        if (hole.symbol, hole.first) in self.answered:
+            return f"{source} answered without them"
+        return self.unanswered.get(hole.symbol)
 
 
 def refill(
@@ -45,34 +54,41 @@ def refill(
     folder: Path,
     state: Continuity,
     market_now: datetime | None,
-    keep: timedelta,
+    total_s: float = REFILL_S,
 ) -> Refilled:
-    """Holes that are none in the warehouse go; of the others a bounded part is fetched, by id; `state` knows after.
+    """Awaited holes that are none in the warehouse go; of the others a bounded part is fetched; `state` knows after.
 
-    folder: the `streams` folder. Holes older than `keep` before the newest trade are given up.
+    folder: the `streams` folder. total_s: how long the venue may take.
     """
     done = Refilled()
-    if not state.holes:
+    if not state.awaited:
         return done
+    _strike_known(stores, source.name, state)
+    pages = pages_of(source, state.awaited, REFILL_PAGES)
+    got = fetch_pages(source, pages, total_s)
+    for failure in got.failures[:1]:
+        log.warning("%s: missing trades were not fetched: %s", source.name, failure.detail)
+    done.answered = {(page.symbol, page.first) for page in got.answered}
+    if any(reply.ok for reply in got.replies):
+        _fill(state, _load_replies(stores, source, folder, got.replies, market_now, done))
+    done.unanswered = {failure.symbol: failure.detail[:160] for failure in got.failures}
+    done.unanswered |= {
+        reply.symbol: f"{source.name} {reply.symbol}: HTTP {reply.status}"
+        for reply in got.replies
+        if not reply.ok
+    }
+    return done
+
+
+def _strike_known(stores: Stores, source: str, state: Continuity) -> None:
+    """Takes out what the warehouse has: the state may be older than it, or another process brought it."""
+    holes = state.awaited
     spans = pl.DataFrame(
-        [(hole.symbol, hole.first, hole.last) for hole in state.holes],
+        [(hole.symbol, hole.first, hole.last) for hole in holes],
         schema={"symbol": pl.String, "from_id": pl.Int64, "to_id": pl.Int64}, orient="row",
     )  # fmt: skip
-    since, until = min(hole.after for hole in state.holes), max(hole.before for hole in state.holes)
-    _fill(state, stored_ids(stores.con, source.name, spans, since, until))
-    if not state.holes:
-        return done
-    pages = pages_of(state.holes, REFILL_PAGES)
-    replies, failures = fetch_pages(source, pages, REFILL_S)
-    for failure in failures[:1]:
-        log.warning("%s: missing trades were not fetched: %s", source.name, failure.detail)
-    answered = {(reply.symbol, int(reply.params["fromId"])) for reply in replies if reply.ok}
-    if answered:
-        _fill(state, _load_replies(stores, source, folder, replies, market_now, done))
-    asked = [hole for hole, first, _ in pages if (hole.symbol, first) in answered and first == hole.first]
-    newest = max(found.at for found in state.reached.values())
-    done.lost = [*state.tried(asked), *state.forget(newest - keep)]
-    return done
+    since, until = min(hole.after for hole in holes), max(hole.before for hole in holes)
+    _fill(state, stored_ids(stores.con, source, spans, since, until))
 
 
 def _fill(state: Continuity, trades: pl.DataFrame) -> None:
@@ -92,7 +108,7 @@ def _load_replies(
     known_at = naive(datetime.now(UTC))
     batch_id = landing.batch_id(source.name, "heal", known_at, f"{known_at:%S%f}")
     landed = landing.write(folder / "refilled", batch_id, replies)
-    parsed = agg_trades_to_frame(replies)
+    parsed = REFILLS[source.name].parse(replies)
     trades = parsed.trades.with_columns(batch_id=pl.lit(batch_id))
     gated = gate.split(trades, TRADES, clock_of(market_now, trades, known_at))
     refused = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines import continuity, segments
+from pipelines import continuity, segments, trade_gaps
 from pipelines.continuity import Continuity, Hole
 from pipelines.ingest import Stores
 from pipelines.market import naive
@@ -23,6 +23,7 @@ from pipelines.segments import Sealed
 from pipelines.sources.base import Source
 from pipelines.sources.refill import can_refill
 from pipelines.sources.streams import Stream
+from warehouse.gaps import write_gap_events
 from warehouse.load import Batch
 from warehouse.trades import load_trade_batches, newest_trades
 
@@ -48,7 +49,8 @@ class TradesLoaded:
     newest: datetime | None = None
     open_holes: int = 0
     missing: int = 0
-    lost: list[Hole] = field(default_factory=list)
+    given_up: list[Hole] = field(default_factory=list)
+    """Holes that the venue has answered without often enough; healing asks on."""
     landing_ms: list[float] = field(default_factory=list)
     """Receive to landed, p50 and p99 of each segment's batches as its collector measured them."""
     state: Continuity = field(default_factory=Continuity)
@@ -75,19 +77,50 @@ def load_trades(
         done.state = noted or done.state
         return done
     state = noted or _begun(stores, stream.name, waiting, can_refill(source))
+    before = trade_gaps.told(state)
     while group := _take_group(folder, waiting):
         trades = _load_group(stores, stream, folder, group, market_now, done)
         if can_refill(source):
             state.take(trades)
     if can_refill(source):
-        again = refill(stores, source, folder, state, market_now, keep)
-        done.refilled, done.lost = again.rows, again.lost
-        done.rows_quarantined += again.quarantined
+        _refill(stores, source, folder, state, before, market_now, keep, done)
         continuity.save(note, state)
     done.state = state
     done.open_holes, done.missing = len(state.holes), sum(hole.missing for hole in state.holes)
     _tell(done)
     return done
+
+
+def _refill(
+    stores: Stores,
+    source: Source,
+    folder: Path,
+    state: Continuity,
+    before: dict[trade_gaps.Key, trade_gaps.Told],
+    market_now: datetime | None,
+    keep: timedelta,
+    done: TradesLoaded,
+) -> None:
+    """Asks for what is missing and tells the ledger what has become of it; `before` is what stood there."""
+    streamed = trade_gaps.told(state)
+    again = refill(stores, source, folder, state, market_now)
+    done.refilled, done.rows_quarantined = again.rows, done.rows_quarantined + again.quarantined
+    done.given_up = state.tried(again.answered)
+    forgotten = state.forget(max(found.at for found in state.reached.values()) - keep) if state.holes else []
+    # What was given up is healing's to settle.
+    gone = trade_gaps.ledgered(hole for hole in forgotten if hole.told and hole.is_awaited)
+    events = [
+        *trade_gaps.lost(gone, f"older than the {keep.days} days that trades are kept"),
+        *trade_gaps.moved(before, streamed, "stream"),
+        *trade_gaps.moved(
+            {key: row for key, row in streamed.items() if key not in gone}, trade_gaps.told(state), "heal"
+        ),
+        *trade_gaps.tell(state, lambda hole: again.refusal(hole, source.name)),
+    ]
+    now = naive(datetime.now(UTC))
+    write_gap_events(
+        stores.con, stores.location, trade_gaps.as_frame(events, source.name, stores.run_id, now)
+    )
 
 
 def _begun(stores: Stores, source: str, waiting: Sequence[Sealed], consecutive: bool) -> Continuity:
@@ -193,9 +226,9 @@ def _tell(done: TradesLoaded) -> None:
         done.source, done.rows_new, done.frames, done.segments, done.refilled, done.rows_quarantined,
         done.missing, done.open_holes, done.dropped,
     )  # fmt: skip
-    for hole in done.lost:
+    for hole in done.given_up:
         log.warning(
-            "%s %s: trades %d..%d (%s to %s) are lost: the venue gives them no more",
+            "%s %s: trades %d..%d (%s to %s) do not come: the venue answers without them",
             done.source, hole.symbol, hole.first, hole.last, hole.after, hole.before,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.market import utc
 from reports.notify.message import SIMULATED, Facts, Message, Site, cleaned, fill
 from reports.notify.wording import Line, alert_line, clock, episode_line, number, of_many, pair_line
-from reports.text import duration
+from reports.text import duration, gap_extent
 
 
 def digest(facts: Facts, site: Site | None = None) -> Message:
@@ -139,7 +139,7 @@ def _health(facts: Facts, until: datetime) -> list[tuple[str, str]]:
         told.append(("high", f"check {row['check_name']} on {row['table_name']} failed: {seen}"))
     for row in facts["gaps"]:
         tone = "high" if row["state"] in ("open", "healing") else "resolved"
-        missing = f"{row['minutes']} min missing from {clock(row['from_ts'], until)}"
+        missing = f"{gap_extent(row)} missing from {clock(row['from_ts'], until)}"
         told.append((tone, f"{row['source']} {row['symbol']}: {missing}, {row['state']}"))
     rest = facts["gaps_total"] - len(facts["gaps"])
     return told + ([("info", f"{rest} more gaps")] if rest > 0 else [])

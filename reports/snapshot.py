@@ -135,7 +135,8 @@ class Snapshot:
 
     @cached_property
     def holes(self) -> dict[Series, pl.DataFrame]:
-        return by_series(self.gaps)
+        """Each series' gaps in its minutes."""
+        return by_series(self.gaps.filter(pl.col("kind") == "minutes"))
 
     @cached_property
     def figures(self) -> dict[Series, list[Row]]:

@@ -77,6 +77,13 @@ def against(anomaly: Mapping[str, Any]) -> str:
     return f"{signed(100 * (ratio - 1), 1)} %" if anomaly["kind"] == "price_spike" else times(ratio)
 
 
+def gap_extent(gap: Mapping[str, Any]) -> str:
+    """What a gap lacks: `18 min`, `7 trades`."""
+    if gap.get("kind") == "trades":
+        return f"{gap['last_id'] - gap['first_id'] + 1} trades"
+    return f"{gap['minutes']} min"
+
+
 def probability(value: float | None) -> str:
     if value is None or is_missing(value):
         return NONE
@@ -146,6 +153,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "compact": compact,
     "times": times,
     "against": against,
+    "gap_extent": gap_extent,
     "probability": probability,
     "clock": clock,
     "stamp": stamp,

@@ -56,10 +56,13 @@ def test_symbols_have_their_own_ids():
 def test_what_the_venue_does_not_give_three_times_is_given_up():
     state = Continuity()
     state.take(trades(1, 4))
+    asked = {("BTCUSDT", 2)}
     for _ in range(TRIES - 1):
-        assert state.tried(state.holes) == []
-    assert [(hole.first, hole.last) for hole in state.tried(state.holes)] == [(2, 3)]
-    assert state.holes == []
+        assert state.tried(asked) == []
+        assert len(state.awaited) == 1
+    assert [(hole.first, hole.last) for hole in state.tried(asked)] == [(2, 3)]
+    assert (state.awaited, state.tried(asked)) == ([], [])
+    assert [hole.missing for hole in state.holes] == [2]
 
 
 def test_a_lone_senseless_id_is_no_hole_and_a_new_sequence_begins_anew():

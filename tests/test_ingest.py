@@ -276,7 +276,7 @@ def test_open_gaps_count_for_watched_symbols_and_none_is_zero_so_that_their_aler
         at = naive(now_of(replica))
         row = ("binance", symbol, at, at, minutes, state, "rest", None, naive(datetime.now(UTC)), "run-1")
         with transaction(lake.con, lake.context.location):
-            lake.con.execute(f"INSERT INTO calc.gap_events VALUES {literals(row)}")
+            lake.con.execute(f"INSERT INTO calc.gap_events VALUES {literals((*row, *[None] * 4))}")
         return float(walk.feed_health(run)["gap_minutes"].item())
 
     assert minutes_after("GONEUSDT", 7, "open") == 0

@@ -7,20 +7,31 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from flows.heal_trades import TradesHealed, heal_trades
 from flows.quality import check_trades
 from pipelines import segments
-from pipelines.market import naive
+from pipelines.ingest import Feed
+from pipelines.market import from_epoch_ms, naive
 from pipelines.replica.server import Replica
-from pipelines.sources.base import SourceOptions
+from pipelines.sources import kraken_trades
+from pipelines.sources.base import Source, SourceOptions
 from pipelines.sources.binance import Binance
-from pipelines.sources.binance_stream import BinanceStream
+from pipelines.sources.binance_futures import BinanceFutures
+from pipelines.sources.binance_stream import BinanceFuturesStream, BinanceStream
+from pipelines.sources.coinbase import Coinbase
+from pipelines.sources.coinbase_stream import CoinbaseStream
 from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line
+from pipelines.sources.kraken import Kraken
+from pipelines.sources.kraken_stream import KrakenStream
+from pipelines.sources.streams import Stream
 from pipelines.sources.yahoo import Yahoo
 from pipelines.sources.yahoo_stream import YahooStream
 from pipelines.spool import Spool
@@ -51,7 +62,10 @@ class Desk:
 
     def __init__(self, lake: Lake, folder: Path, url: str | None = None) -> None:
         self.lake, self.folder = lake, folder
-        self.source = Binance(SourceOptions(base_url=url or "http://127.0.0.1:9", timeout_s=2, total_s=2))
+        self.stream: Stream = BinanceStream()
+        self.source: Source = Binance(
+            SourceOptions(base_url=url or "http://127.0.0.1:9", timeout_s=2, total_s=2)
+        )
         self.count = 0
 
     def land(self, frames: Sequence[bytes], source: str = "binance") -> None:
@@ -63,7 +77,7 @@ class Desk:
 
     def load(self, market_now: datetime | None = None) -> TradesLoaded:
         stores = self.lake.context.stores(self.lake.con, "run-1")
-        return load_trades(stores, BinanceStream(), self.source, self.folder, market_now)
+        return load_trades(stores, self.stream, self.source, self.folder, market_now)
 
 
 def frames_of(replica: Replica, since_s: float, until_s: float, symbol: str = "BTCUSDT") -> list[bytes]:
@@ -173,7 +187,7 @@ def test_a_feed_that_was_dead_for_half_a_minute_misses_nothing_after_the_next_lo
     desk.land(frames_of(replica, 100, 180))
     done = desk.load(NOON + timedelta(minutes=3))
     assert done.refilled > 0
-    assert (done.missing, done.lost) == (0, [])
+    assert (done.missing, done.given_up, gaps(lake)) == (0, [], [])
     assert id_jumps(lake.con, "binance", BEGAN, BEGAN + timedelta(minutes=3)).is_empty()
     truth = replica.ask("trades", venue="binance", symbol="BTCUSDT", **{"from": BEGAN.isoformat(), "to": (BEGAN + timedelta(minutes=3)).isoformat()})["rows"]  # fmt: skip
     stored = lake.rows(
@@ -204,12 +218,74 @@ def test_trades_make_the_venues_klines_and_say_where_not(lake, tmp_path, replica
     )
 
 
-def test_ids_the_venue_has_no_more_are_given_up_and_told(lake, tmp_path, replica):
-    replica.clock.advance(60)
+def gaps(lake: Lake) -> list[tuple[Any, ...]]:
+    return lake.rows(
+        "SELECT symbol, from_ts, to_ts, first_id, last_id, trades, minutes, state, origin, reason FROM gaps "
+        "WHERE kind = 'trades' ORDER BY from_ts"
+    )
+
+
+def test_trades_that_nobody_gives_stand_in_the_ledger_and_are_given_up(lake, tmp_path, replica):
+    lost = {
+        "from": (BEGAN + timedelta(seconds=60)).isoformat(),
+        "to": (BEGAN + timedelta(seconds=90)).isoformat(),
+    }
+    replica.fault("lost_trades", venue="binance", symbol="BTCUSDT", **lost)
+    replica.clock.advance(181)
+    missing, before, after = [row[0] for row in truth_of(replica) if row[-1]], *around(replica)
     desk = Desk(lake, tmp_path / "streams", replica.url)
-    desk.land([frame(10**12), frame(10**12 + 5)])
-    lost = [(hole.first, hole.last) for _ in range(4) for hole in desk.load().lost]
-    assert lost == [(10**12 + 1, 10**12 + 4)]
+    desk.land(frames_of(replica, 0, 170))
+    turns = [desk.load(NOON + timedelta(minutes=3)) for _ in range(4)]
+    assert [len(one.given_up) for one in turns] == [0, 0, 1, 0]
+    row = ("BTCUSDT", before, after, missing[0], missing[-1], len(missing), 0)
+    assert gaps(lake) == [(*row, "open", None, f"{len(missing)} trades: binance answered without them")]
+    feed = Feed(desk.source, ("BTCUSDT",), "24/7")
+
+    def heal(clock: datetime) -> TradesHealed:
+        stores = lake.context.stores(lake.con, "run-heal")
+        return heal_trades(stores, feed, desk.folder, clock, timedelta(hours=1))
+
+    assert heal(after + timedelta(minutes=59)) == TradesHealed(len(missing), 0, 0)
+    assert heal(after + timedelta(minutes=61)) == TradesHealed(len(missing), 0, len(missing))
+    words = f"{len(missing)} of {len(missing)} trades: binance answered without them"
+    assert gaps(lake) == [(*row, "lost", None, words)]
+    assert heal(after + timedelta(minutes=62)) == TradesHealed()
+    made = minutes_of_trades(lake.context.stores(lake.con, "r"), "binance", turns[-1].state, BEGAN, after)
+    assert made is None or BEGAN + timedelta(minutes=1) not in made.bars["ts"].to_list()
+
+
+def test_a_hole_that_a_dead_venue_left_open_is_healed_part_by_part(lake, tmp_path, replica):
+    replica.clock.advance(181)
+    desk = Desk(lake, tmp_path / "streams", replica.url)
+    replica.fault("status", venue="binance", status=400, path="/api/v3/aggTrades")
+    desk.land(frames_of(replica, 0, 60))
+    desk.land(frames_of(replica, 100, 170))
+    now = NOON + timedelta(minutes=3)
+    desk.load(now)
+    (row,) = gaps(lake)
+    assert row[7:] == ("open", None, f"{row[5]} trades: binance BTCUSDT: HTTP 400")
+    desk.land(frames_of(replica, 60, 80))
+    desk.load(now)
+    (part,) = gaps(lake)
+    assert (part[3:5], part[7]) == (row[3:5], "healing")
+    assert 0 < part[5] < row[5]
+    replica.heal()
+    desk.load(now)
+    assert [one[5:9] for one in gaps(lake)] == [(0, 0, "healed", "heal")]
+    assert lake.one("SELECT healed_at > detected_at FROM gaps")
+    assert id_jumps(lake.con, "binance", BEGAN, BEGAN + timedelta(minutes=3)).is_empty()
+
+
+def truth_of(replica: Replica) -> list[list[Any]]:
+    since, until = BEGAN.isoformat(), (BEGAN + timedelta(minutes=3)).isoformat()
+    return replica.ask("trades", venue="binance", symbol="BTCUSDT", **{"from": since, "to": until})["rows"]
+
+
+def around(replica: Replica) -> tuple[datetime, datetime]:
+    """The times of the trades before and after those that are lost."""
+    rows = truth_of(replica)
+    gone = [at for at, row in enumerate(rows) if row[-1]]
+    return tuple(naive(from_epoch_ms(rows[at][5])) for at in (gone[0] - 1, gone[-1] + 1))
 
 
 def test_a_lost_note_costs_no_second_fetch(lake, tmp_path, replica):
@@ -268,3 +344,45 @@ def test_yahoos_totals_run_on_from_segment_to_segment(lake, tmp_path, replica):
         )
     quantities = [row[0] for row in lake.rows("SELECT qty FROM trades WHERE source = 'yahoo' ORDER BY ts")]
     assert quantities == [later - earlier for earlier, later in pairwise(volume) if later > earlier]
+
+
+@pytest.mark.capability("ING-05")
+@pytest.mark.parametrize(
+    ("source", "stream", "symbol"),
+    [
+        (BinanceFutures, BinanceFuturesStream, "BTCUSDT"),
+        (Coinbase, CoinbaseStream, "BTC-USDT"),
+        (Kraken, KrakenStream, "XBTUSDT"),
+    ],
+)
+def test_every_venue_with_public_trades_fills_what_its_stream_missed(
+    lake, tmp_path, replica, monkeypatch, source, stream, symbol
+):
+    monkeypatch.setattr(kraken_trades, "PAGE", 20)  # so that pages follow each other
+    venue, dialect = stream.name, {one.name: one for one in replica.streams.dialects}[stream.name]
+    desk = Desk(lake, tmp_path / "streams")
+    desk.stream, desk.source = stream(), source(SourceOptions(base_url=replica.url, timeout_s=2, total_s=2))
+    began = BEGAN.replace(tzinfo=UTC).timestamp()
+    address = urlsplit(desk.stream.address([symbol]))
+    session = dialect.open(address.path, address.query, began)
+    for text in desk.stream.greetings([symbol]):
+        session.hear(text)
+    frames = []
+    for at in (70, 100, 180):
+        replica.clock.set(began + at)
+        frames.append([one.text.encode() for one in session.due(began + at)])
+    desk.land(frames[0], venue)
+    desk.land(frames[2], venue)
+    done = desk.load(NOON + timedelta(minutes=3))
+    assert done.refilled > 25
+    assert (done.missing, gaps(lake)) == (0, [])
+    truth = replica.ask(
+        "trades", venue=venue, symbol=symbol, **{"from": began + 0.001, "to": began + 180.001}
+    )
+    stored = lake.rows(
+        "SELECT trade_id, price, qty, epoch_ms(ts), side = 'sell' FROM trades ORDER BY trade_id"
+    )
+    assert stored == [(row[0], row[1], row[2], row[5], row[6]) for row in truth["rows"]]
+    assert dict(lake.rows("SELECT origin, count(*) FROM trades GROUP BY 1"))["heal"] == done.refilled
+    desk.land(frames[1], venue)
+    assert desk.load(NOON + timedelta(minutes=3)).rows_new == 0

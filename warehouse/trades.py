@@ -12,6 +12,8 @@ from warehouse.connect import Location, snapshot, transaction, writer
 from warehouse.load import QUARANTINE_COLUMNS, Batch, Loaded
 from warehouse.stage import frame, literal, literals, scalar, stage
 
+SAME_MOMENT = timedelta(seconds=1)
+
 
 def load_trade_batches(
     con: duckdb.DuckDBPyConnection,
@@ -142,7 +144,8 @@ def _stage_fresh(con: duckdb.DuckDBPyConnection, trades: pl.DataFrame, loading: 
         source = literal(trades["source"][0])
         seen = (
             f"SELECT source, symbol, trade_id FROM core.trades WHERE source = {source} "
-            f"AND ts BETWEEN {literal(low)} AND {literal(high)}"
+            # A venue may tell its stream and its answers the same moment in other digits.
+            f"AND ts BETWEEN {literal(low - SAME_MOMENT)} AND {literal(high + SAME_MOMENT)}"
         )
     con.execute(f"""
         CREATE OR REPLACE TEMP TABLE fresh_trades AS

@@ -116,7 +116,7 @@ def _holes(con: Connection) -> Iterator[Finding]:
     found = rows(
         con,
         "SELECT source, symbol, count(*) AS gaps, sum(minutes) AS minutes, min(from_ts) AS since FROM gaps "
-        "WHERE state IN ('open', 'healing') GROUP BY ALL ORDER BY minutes DESC",
+        "WHERE state IN ('open', 'healing') AND kind = 'minutes' GROUP BY ALL ORDER BY minutes DESC",
     )
     if not found:
         yield ok("gaps", "none is open")

@@ -32,9 +32,9 @@ def stream_findings(context: Context, running: dict[str, Any]) -> Iterator[Findi
         yield _stream(name, source)
     for name in followed:
         noted = continuity.load(streams_folder(context.settings.data_dir) / f"{name}.ids.json")
-        if noted and noted.holes:
-            missing = sum(hole.missing for hole in noted.holes)
-            yield warn("trades", f"{name}: {missing:,} trades are missing in {len(noted.holes)} holes",
+        if noted and noted.awaited:
+            missing = sum(hole.missing for hole in noted.awaited)
+            yield warn("trades", f"{name}: {missing:,} trades are missing in {len(noted.awaited)} holes",
                        "the next minutes fetch them by id")  # fmt: skip
 
 

@@ -39,6 +39,7 @@ class Control:
     ) -> None:
         self.book, self.clock, self.faults, self.venues, self.traffic = book, clock, faults, venues, traffic
         self.latency_s = 0.0
+        self._happen = {"revise": self._revise, "shock": self._shock, "lost_trades": self._lose}
         self._routes: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "clock"): lambda request: self.clock_now(),
             ("POST", "clock"): self._set_clock,
@@ -69,8 +70,7 @@ class Control:
         wrong: list[ReplicaError] = []
         for fault in self.faults.due(now):
             try:
-                happen = self._revise if fault.kind == "revise" else self._shock
-                happen(fault, now)
+                self._happen[fault.kind](fault, now)
             except ReplicaError as error:
                 wrong.append(error)
         if wrong:
@@ -82,6 +82,7 @@ class Control:
             self.apply_due(now)
         except ReplicaError as error:
             self.faults.log.append({"at": now, "error": str(error)})
+
 
     def clock_now(self) -> dict[str, Any]:
         now = self.clock.now()
@@ -101,13 +102,15 @@ class Control:
         return {"venue": venue, "symbol": symbol, "now": now, "columns": [*COLUMNS, "revision"], "rows": rows}
 
     def trades(self, venue: str, symbol: str, start_s: float, end_s: float) -> dict[str, Any]:
-        """Every aggregated trade of the series with start_s <= time < end_s that has happened."""
+        """Every aggregated trade of the series with start_s <= time < end_s that has happened; `lost`: nobody gives it."""
         inst = self._instrument(venue, symbol)
-        found = self.book.trades(inst, start_s // MINUTE_S * MINUTE_S, end_s, self.clock.now())
+        self.apply_due(self.clock.now())
+        found = self.book.happened(inst, start_s // MINUTE_S * MINUTE_S, end_s, self.clock.now())
         found = found.take((found.time_ms >= start_s * 1000) & (found.time_ms < end_s * 1000))
         columns = ("id", "price", "qty", "first", "last", "time_ms", "buyer_is_maker")
-        rows = list(zip(*(getattr(found, name).tolist() for name in columns), strict=True))
-        return {"venue": venue, "symbol": symbol, "columns": columns, "rows": rows}
+        lost = self.book.is_lost(inst, found).tolist()
+        rows = list(zip(*(getattr(found, name).tolist() for name in columns), lost, strict=True))
+        return {"venue": venue, "symbol": symbol, "columns": [*columns, "lost"], "rows": rows}
 
     def labels(self, start_s: float, end_s: float) -> dict[str, Any]:
         """Every labelled shock of the listed symbols that touches the range."""
@@ -190,6 +193,10 @@ class Control:
                 raise ReplicaError(f"revise: {fault.symbol} has no closed bar at {minute:.0f}")
             values = revised_values(bars, factors, fault.params.get("set", {}))
             self.book.revise(inst, Revision(int(bars.ts[0]), now, values))
+
+    def _lose(self, fault: Fault, now: float) -> None:
+        start, end = (instant(str(fault.params.get(name, usual))) for name, usual in (("from", 0), ("to", 4e9)))
+        self.book.lose_trades(self._instrument(fault.venue, fault.symbol), start, end)
 
     def _shock(self, fault: Fault, now: float) -> None:
         """`shock`: volume, jump, volatility or frozen; begins with the first minute not yet begun."""

@@ -49,6 +49,7 @@ ROWS = {
 TAPE = {
     "revise": {"ts", "factor", "set"},
     "shock": {"shock", "minutes", "size", "label"},
+    "lost_trades": {"from", "to"},
 }
 CLOCK = {"clock_skew": {"seconds"}}
 CONNECTION = {

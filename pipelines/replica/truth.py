@@ -100,6 +100,7 @@ class Book:
         self.market = market
         self.version = 0
         self._revisions: dict[str, dict[int, list[Revision]]] = defaultdict(dict)
+        self._lost: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.deliveries: dict[tuple[str, str], Delivery] = defaultdict(Delivery)
 
     def find(self, venue: str, symbol: str) -> Instrument | None:
@@ -135,9 +136,25 @@ class Book:
         return None
 
     def trades(self, inst: Instrument, start_s: float, end_s: float, now: float) -> Trades:
-        """Trades of whole minutes in the range that have happened by now."""
+        """Trades of whole minutes in the range that have happened by now, without those that no venue gives."""
+        found = self.happened(inst, start_s, end_s, now)
+        lost = self.is_lost(inst, found)
+        return found.take(~lost) if lost.any() else found
+
+    def happened(self, inst: Instrument, start_s: float, end_s: float, now: float) -> Trades:
+        """As `trades`, with all that have happened."""
         found = self.market.trades(inst, start_s, min(end_s, now))
         return found.take(found.time_ms <= now * 1000)
+
+    def lose_trades(self, inst: Instrument, start_s: float, end_s: float) -> None:
+        """From now on no venue gives the trades of start_s <= time < end_s, by whatever way; bars hold them."""
+        self._lost[inst.symbol].append((start_s * 1000, end_s * 1000))
+
+    def is_lost(self, inst: Instrument, trades: Trades) -> np.ndarray:
+        """Which of the trades nobody gives."""
+        spans = self._lost.get(inst.symbol, [])
+        within = [(trades.time_ms >= start) & (trades.time_ms < end) for start, end in spans]
+        return np.any(within, axis=0) if within else np.zeros(len(trades), bool)
 
     def revise(self, inst: Instrument, revision: Revision) -> None:
         """From now on the bar reads so; what was served before stays with whom it was served to."""

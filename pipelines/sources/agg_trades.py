@@ -20,6 +20,7 @@ import polars as pl
 from pipelines.market import TRADE_SCHEMA
 from pipelines.sources.base import Failure, Reply
 from pipelines.sources.klines import json_array
+from pipelines.sources.missing import Missing, Page, parts
 from pipelines.sources.reading import (
     Ints,
     Rejects,
@@ -30,6 +31,7 @@ from pipelines.sources.reading import (
     is_plain,
     time_of,
 )
+from pipelines.sources.venue import Call
 
 COUNTS = ("a", "f", "l", "T")
 TEXTS = ("p", "q")
@@ -42,6 +44,26 @@ class ParsedTrades(NamedTuple):
     trades: pl.DataFrame
     rejects: pl.DataFrame
     failures: list[Failure]
+
+
+class AggregateRefill:
+    """Missing aggregates by id; `weight` is what a page costs."""
+
+    def __init__(self, path: str, weight: int) -> None:
+        self.path, self.weight = path, weight
+
+    def pages(self, missing: Missing) -> list[Page]:
+        return [Page(missing.symbol, *ids, self._call(missing.symbol, *ids)) for ids in parts(missing)]
+
+    def following(self, page: Page, reply: Reply) -> Call | None:
+        return None
+
+    def parse(self, replies: Sequence[Reply]) -> ParsedTrades:
+        return agg_trades_to_frame(replies)
+
+    def _call(self, symbol: str, first: int, last: int) -> Call:
+        params = {"symbol": symbol, "fromId": str(first), "limit": str(last - first + 1)}
+        return Call(symbol, self.path, params, self.weight)
 
 
 def agg_trades_to_frame(replies: Sequence[Reply]) -> ParsedTrades:

@@ -14,7 +14,7 @@ from pipelines.market import Series, naive
 from reports.pages.shapes import spark
 from reports.pages.shell import alert_path, day_path, pair_slug, symbol_path
 from reports.snapshot import Row, Snapshot
-from reports.text import KIND_NAMES, kind_name, number, signed
+from reports.text import KIND_NAMES, gap_extent, kind_name, number, signed
 
 RECENT = timedelta(minutes=30)
 MOST_PAIR_EVENTS = 2
@@ -219,7 +219,7 @@ def _gap_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
         _event(
             g["healed_at"] or g["detected_at"],
             g["symbol"],
-            f"gap of {g['minutes']} min {g['state']}",
+            f"gap of {gap_extent(g)} {g['state']}",
             "ok" if g["state"] == "healed" else "high",
             "quality/index.html",
         )

@@ -7,13 +7,18 @@ import re
 from datetime import UTC, datetime
 
 import numpy as np
+import orjson
 
 from pipelines.replica.columns import Row, widen
 from pipelines.replica.truth import Book
+from pipelines.replica.venues.binance_prints import trade_page, trade_rows
+from pipelines.replica.venues.matches_streams import iso
 from pipelines.replica.wire import Reply, Request, Served, instant, reply_json
 
 MOST = 300
 GRANULARITIES = (60, 300, 900, 3600, 21_600, 86_400)
+MOST_TRADES = 1000
+_TRADES = re.compile(r"/products/([^/]+)/trades")
 _CANDLES = re.compile(r"/products/([^/]+)/candles")
 
 
@@ -38,6 +43,8 @@ class Coinbase:
             return reply_json({"iso": at, "epoch": round(now, 3)})
         if request.path == "/products":
             return reply_json([self._product(name) for name in self.book.symbols(self.name)])
+        if match := _TRADES.fullmatch(request.path):
+            return self._trades(match[1], dict(request.params), now)
         match = _CANDLES.fullmatch(request.path)
         if match is None or self.book.find(self.name, match[1]) is None:
             return reply_json({"message": "NotFound"}, 404)
@@ -49,6 +56,28 @@ class Coinbase:
     def _product(self, name: str) -> dict[str, str]:
         base, _, quote = name.partition("-")
         return {"id": name, "base_currency": base, "quote_currency": quote, "status": "online"}
+
+    def _trades(self, symbol: str, params: dict[str, str], now: float) -> Reply:
+        """The newest, or those before the id `after`."""
+        inst = self.book.find(self.name, symbol)
+        if inst is None:
+            return reply_json({"message": "NotFound"}, 404)
+        after, limit = params.get("after", ""), params.get("limit", str(MOST_TRADES))
+        if (after and not after.isdigit()) or not limit.isdigit():
+            return reply_json({"message": "invalid cursor"}, 400)
+        most = min(int(limit), MOST_TRADES)
+        first = max(int(after) - most, 0) if after else None
+        found = trade_page(self.book, inst, first, None, None, most, now)
+        if after:
+            found = found.take(found.id < int(after))
+        rows = [
+            {
+                "trade_id": number, "side": "buy" if maker_bought else "sell", "size": f"{qty:.8f}",
+                "price": f"{price:.8f}", "time": iso(at / 1000),
+            }
+            for number, price, qty, _, _, at, maker_bought in trade_rows(found)
+        ]  # fmt: skip
+        return Reply(body=orjson.dumps(rows[::-1]), trades=len(rows), content_type=b"application/json")
 
     def _candles(self, symbol: str, params: dict[str, str], now: float) -> Reply:
         inst = self.book.find(self.name, symbol)

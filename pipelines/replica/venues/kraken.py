@@ -7,10 +7,12 @@ from typing import Any
 
 from pipelines.replica.columns import Row, widen
 from pipelines.replica.truth import Book
+from pipelines.replica.venues.binance_prints import trade_page, trade_rows
 from pipelines.replica.wire import Reply, Request, Served, reply_json
 
 PREFIX = "/0/public/"
 MOST = 720
+MOST_TRADES = 1000
 INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10_080, 21_600)
 _NAMES = {"XBTUSD": "XXBTZUSD", "ETHUSD": "XETHZUSD", "XRPUSD": "XXRPZUSD"}
 
@@ -39,7 +41,27 @@ class Kraken:
             return _result({name: {"altname": name, "status": "online"} for name in names})
         if what == "OHLC":
             return self._ohlc(dict(request.params), now)
+        if what == "Trades":
+            return self._trades(dict(request.params), now)
         return _error("EGeneral:Unknown method")
+
+    def _trades(self, params: dict[str, str], now: float) -> Reply:
+        """Those later than `since` (ns), oldest first; the newest where it is absent."""
+        inst = self.book.find(self.name, params.get("pair", ""))
+        if inst is None:
+            return _error("EQuery:Unknown asset pair")
+        since, count = params.get("since", ""), params.get("count", str(MOST_TRADES))
+        if (since and not since.isdigit()) or not count.isdigit():
+            return _error("EGeneral:Invalid arguments")
+        start = (int(since) // 1_000_000 + 1) / 1000 if since else None
+        found = trade_page(self.book, inst, None, start, None, min(int(count), MOST_TRADES), now)
+        rows = [
+            [_text(price), f"{qty:.8f}", at / 1000, "s" if maker_bought else "b", "m", "", number]
+            for number, price, qty, _, _, at, maker_bought in trade_rows(found)
+        ]
+        last = str(found.time_ms[-1] * 1_000_000) if len(found) else since or "0"
+        name = _NAMES.get(params["pair"], params["pair"])
+        return _result({name: rows, "last": last})
 
     def _ohlc(self, params: dict[str, str], now: float) -> Reply:
         inst = self.book.find(self.name, params.get("pair", ""))

@@ -75,14 +75,14 @@ class CoinbaseSession(Following):
     def due(self, now: float) -> list[Frame]:
         frames = []
         if self.beats(now):
-            frames = [Frame(_said({"type": "heartbeat", "sequence": 1, "product_id": name, "time": _iso(now)}), name)
+            frames = [Frame(_said({"type": "heartbeat", "sequence": 1, "product_id": name, "time": iso(now)}), name)
                       for name in self.seen_ms]  # fmt: skip
         for symbol in list(self.seen_ms):
             for number, price, qty, at_ms, sold in _rows(self.fresh(symbol, now)):
                 match = {
                     "type": "match", "trade_id": number, "maker_order_id": "0", "taker_order_id": "0",
                     "side": "buy" if sold else "sell", "size": f"{qty:.8f}", "price": f"{price:.8f}",
-                    "product_id": symbol, "sequence": number, "time": _iso(at_ms / 1000),
+                    "product_id": symbol, "sequence": number, "time": iso(at_ms / 1000),
                 }  # fmt: skip
                 frames.append(Frame(_said(match), symbol, number))
         return frames
@@ -107,7 +107,7 @@ class KrakenSession(Following):
             for number, price, qty, at_ms, sold in _rows(self.fresh(pair, now)):
                 trade = {
                     "symbol": pair, "side": "sell" if sold else "buy", "price": price, "qty": qty,
-                    "ord_type": "market", "trade_id": number, "timestamp": _iso(at_ms / 1000),
+                    "ord_type": "market", "trade_id": number, "timestamp": iso(at_ms / 1000),
                 }  # fmt: skip
                 frames.append(
                     Frame(_said({"channel": "trade", "type": "update", "data": [trade]}), pair, number)
@@ -144,5 +144,5 @@ def _said(value: dict[str, Any]) -> str:
     return orjson.dumps(value).decode()
 
 
-def _iso(at_s: float) -> str:
+def iso(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
