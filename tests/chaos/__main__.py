@@ -2,8 +2,9 @@
 
 Minutes are simulated: the replica's clock is moved by hand. In each, faults strike the requests, runs of the minute
 are killed at random moments, the replica too, and the venue corrects bars. S of the kills are a siege: they hit a
-real platform's worker, flow run, Prefect server, replica and supervisor in turn. At the end two minutes pass in
-peace, and the warehouse must equal what the replica holds for true. Exit 0 only then.
+real platform's worker, flow run, Prefect server, replica and supervisor in turn. Now and then trades or minutes are
+lost for ever. At the end some minutes pass in peace, and the warehouse must equal what the replica holds for true, and
+name every hole that truth cannot fill. Exit 0 only then.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.context import assemble, writing
+from flows.heal import run_heal
 from flows.history import fill_sessions
 from pipelines.settings import load
 from tests.chaos import faults
@@ -33,7 +35,12 @@ NOW = datetime(2026, 3, 10, 15, 0, 20, tzinfo=UTC)
 SYMBOLS = {
     "binance": ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"),
     "yahoo": ("AAPL", "MSFT", "SPY"),
+    "coinbase": ("BTC-USDT",),
+    "kraken": ("XBTUSDT",),
 }
+STREAMED = ("binance", "coinbase", "kraken")
+HOLES, HEALS = 0.15, 0.1
+"""Chance of a hole that stays, and of a run of healing, in each minute."""
 REPLICA_SHARE = COLLECTOR_SHARE = 0.12
 """Part of the kills that hit the replica, and the collector."""
 PEACE = 12
@@ -48,6 +55,7 @@ class Chaos:
         self.kills: Counter[str] = Counter()
         self.runs: Counter[str] = Counter()
         self.revisions: dict[tuple[str, str, int], faults.Spec] = {}
+        self.holes: list[faults.Spec] = []
         self.replica = ReplicaProcess(folder, NOW.isoformat(), seed)
         self.folder, self.config = folder, folder / "tapewatch.toml"
         self.config.write_text(_toml(folder, self.replica.url))
@@ -70,7 +78,10 @@ class Chaos:
         stuck = self.besiege(siege) if siege else []
         self.settle()
         with writing(self.context) as con:
-            return stuck + differences(con, self.context, self.replica, self.runner.acknowledged)
+            run_heal(self.context, con, "the-end", give_up_after=timedelta(0))
+            return stuck + differences(
+                con, self.context, self.replica, self.runner.acknowledged, self.never()
+            )
 
     def besiege(self, kills: int) -> list[str]:
         """A minute for each kill of a process of the whole platform; what did not come back."""
@@ -94,6 +105,9 @@ class Chaos:
     def pass_minute(self) -> None:
         """The market's clock and the pauses that venues asked for go on by a minute."""
         self.replica.heal()
+        for spec in self.holes:
+            if spec["kind"] == "missing_minutes":
+                self.replica.tell("faults", spec)
         self.replica.advance(60)
         for path in (self.context.settings.data_dir / "sources").glob("*.json"):
             state = json.loads(path.read_bytes())
@@ -108,6 +122,33 @@ class Chaos:
             self.faults[spec["kind"]] += 1
         if self.dice.random() < 0.4:
             self.revise()
+        if self.dice.random() < HOLES:
+            self.lose()
+        if self.dice.random() < HEALS:
+            self.runs["healed" if self.runner.run(what="heal") == 0 else "not healed"] += 1
+
+    def lose(self) -> None:
+        """Something of the coming minutes is never given by anybody, after a restart neither."""
+        minute = int(datetime.fromisoformat(self.replica.now).timestamp()) // 60 * 60 + 60
+        spec = faults.hole(self.dice, SYMBOLS, minute)
+        self.holes.append(spec)
+        self.replica.tell("faults", spec)
+        self.remember()
+        self.faults[spec["kind"]] += 1
+
+    def never(self) -> dict[tuple[str, str], set[int]]:
+        """Venue and symbol -> the minutes that nobody gives."""
+        found: dict[tuple[str, str], set[int]] = {}
+        for spec in self.holes:
+            if spec["kind"] == "missing_minutes":
+                found.setdefault((spec["venue"], spec["symbol"]), set()).update(
+                    range(spec["from"], spec["to"], 60)
+                )
+        return found
+
+    def remember(self) -> None:
+        """What a replica that starts anew has to know."""
+        self.replica.script.write_text(json.dumps([*self.revisions.values(), *self.holes]))
 
     def revise(self) -> None:
         """A correction; the replica will know it after a restart as well, as a venue would."""
@@ -115,6 +156,8 @@ class Chaos:
         symbol = self.dice.choice(SYMBOLS[venue])
         minute = int(datetime.fromisoformat(self.replica.now).timestamp()) // 60 * 60
         ts = minute - 60 * self.dice.randint(1, 3)
+        if ts in self.never().get((venue, symbol), ()):
+            return
         said = self.replica.ask("truth", venue=venue, symbol=symbol, **{"from": ts, "to": ts + 60})
         bar = dict(zip(said["columns"], said["rows"][0], strict=True))
         spec = {
@@ -126,7 +169,7 @@ class Chaos:
         }
         self.replica.tell("faults", spec)
         self.revisions[venue, symbol, ts] = spec
-        self.replica.script.write_text(json.dumps(list(self.revisions.values())))
+        self.remember()
         self.faults["revise"] += 1
 
     def kill_something(self) -> None:
@@ -145,9 +188,10 @@ class Chaos:
             self.replica.start()
             self.kills["replica"] += 1
             return
-        while self.runner.run(self.dice.random() * self.runner.run_s) >= 0:
+        what = "heal" if self.dice.random() < HEALS else "run"
+        while self.runner.run(self.dice.random() * self.runner.run_s, what) >= 0:
             self.runs["finished before the kill"] += 1
-        self.kills["run"] += 1
+        self.kills[what] += 1
 
     def settle(self) -> None:
         """Minutes without trouble until every source has caught up, and one more."""
@@ -218,6 +262,7 @@ def _toml(folder: Path, url: str) -> str:
         text += ["", "[[source]]", f"name = {json.dumps(name)}", f"symbols = {json.dumps(symbols)}",
                  f"base_url = {json.dumps(url)}", 'timeout = "1s"', 'history = "1h"']  # fmt: skip
         text += ['calendar = "XNYS"'] if name == "yahoo" else []
+        text += ["stream = true", "rate_limit = 6000"] if name in STREAMED else []
     return "\n".join(text) + "\n"
 
 

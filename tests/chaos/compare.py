@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from math import isclose
 from typing import Any
@@ -17,6 +17,7 @@ from pipelines.analytics import indicators
 from pipelines.analytics.params import VOLUME_COLUMNS, columns
 from pipelines.calendars import bars_per_year
 from pipelines.market import Interval, naive
+from tests.chaos import holes
 from tests.chaos.processes import ReplicaProcess
 from warehouse.stage import frame, literal
 
@@ -37,12 +38,20 @@ KEYS = {
 
 
 def differences(
-    con: duckdb.DuckDBPyConnection, context: Context, replica: ReplicaProcess, acknowledged: dict[str, int]
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    replica: ReplicaProcess,
+    acknowledged: dict[str, int],
+    never: Mapping[tuple[str, str], set[int]] | None = None,
 ) -> list[str]:
-    """Everything that is not as it must be, in words; empty if the warehouse equals what the replica served."""
+    """Everything that is not as it must be, in words; empty if the warehouse equals what the replica served.
+
+    never: venue and symbol -> the minutes (epoch s) that nobody gives.
+    """
     return [
-        *_bars(con, context, replica),
+        *_bars(con, context, replica, never or {}),
         *_trades(con, context, replica),
+        *holes.unsettled(con),
         *_duplicates(con),
         *_windows(con, context),
         *_indicators(con, context),
@@ -50,8 +59,13 @@ def differences(
     ]
 
 
-def _bars(con: duckdb.DuckDBPyConnection, context: Context, replica: ReplicaProcess) -> Iterator[str]:
-    """Each series from its first bar to the newest closed minute, value by value."""
+def _bars(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    replica: ReplicaProcess,
+    never: Mapping[tuple[str, str], set[int]],
+) -> Iterator[str]:
+    """Each series from its first bar to the newest closed minute, value by value; what nobody gives is named lost."""
     for source in context.settings.sources:
         exact = (*VALUES, "turnover", "trades") if source.name == "binance" else VALUES
         for symbol in source.symbols:
@@ -69,7 +83,9 @@ def _bars(con: duckdb.DuckDBPyConnection, context: Context, replica: ReplicaProc
             keep = [said["columns"].index(name) for name in exact]
             true = {row[said["columns"].index("ts")]: tuple(row[at] for at in keep) for row in said["rows"]}
             ours = {row[0]: row[1:] for row in rows}
-            yield from _unequal(who, ours, true, exact)
+            absent = never.get((source.name, symbol), set()) & true.keys() - ours.keys()
+            yield from holes.minutes(con, source.name, symbol, absent)
+            yield from _unequal(who, ours, {ts: row for ts, row in true.items() if ts not in absent}, exact)
 
 
 def _trades(con: duckdb.DuckDBPyConnection, context: Context, replica: ReplicaProcess) -> Iterator[str]:
@@ -87,7 +103,9 @@ def _trades(con: duckdb.DuckDBPyConnection, context: Context, replica: ReplicaPr
             first = min(row[3] for row in rows) // 60_000_000 * 60
             said = replica.ask("trades", venue=source.name, symbol=symbol, **{"from": first})
             at = [said["columns"].index(name) for name in ("id", "price", "qty")]
-            true = {row[at[0]]: tuple(row[n] for n in at[1:]) for row in said["rows"]}
+            lost = {row[at[0]] for row in said["rows"] if row[-1] and rows[0][0] < row[at[0]] < rows[-1][0]}
+            true = {row[at[0]]: tuple(row[n] for n in at[1:]) for row in said["rows"] if not row[-1]}
+            yield from holes.trades(con, source.name, symbol, lost)
             ours = {row[0]: row[1:3] for row in rows}
             if len(ours) < len(rows):
                 yield f"{who}: {len(rows) - len(ours)} rows too many"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Spec = dict[str, Any]
-VENUES = ("binance", "yahoo", "*")
+VENUES = ("binance", "yahoo", "coinbase", "kraken", "*")
+STREAMING = ("binance", "binance", "coinbase", "kraken")
 
 
 def draw(dice: random.Random) -> list[Spec]:
@@ -17,7 +19,7 @@ def draw(dice: random.Random) -> list[Spec]:
 
 def _stream_fault(dice: random.Random) -> Spec:
     kind, more = dice.choice(STREAM_FAULTS)
-    return {"kind": kind, "venue": "binance", "count": dice.randint(1, 40), **more}
+    return {"kind": kind, "venue": dice.choice(STREAMING), "count": dice.randint(1, 40), **more}
 
 
 def _fault(dice: random.Random) -> Spec:
@@ -28,6 +30,17 @@ def _fault(dice: random.Random) -> Spec:
     if dice.random() < 0.5:
         spec["rate"] = 0.5
     return spec
+
+
+def hole(dice: random.Random, symbols: Mapping[str, Sequence[str]], minute: int) -> Spec:
+    """What nobody will ever give of the minutes that begin at `minute` (epoch s): some trades, or one to three bars."""
+    if dice.random() < 0.6:
+        start = minute + dice.randint(1, 40)
+        spec = {"kind": "lost_trades", "venue": "binance", "symbol": dice.choice(symbols["binance"])}
+        return spec | {"from": start, "to": start + dice.randint(1, 15)}
+    venue = dice.choice(("binance", "yahoo"))
+    spec = {"kind": "missing_minutes", "venue": venue, "symbol": dice.choice(symbols[venue])}
+    return spec | {"from": minute, "to": minute + 60 * dice.randint(1, 3)}
 
 
 def corrected(dice: random.Random, bar: dict[str, float]) -> dict[str, float]:

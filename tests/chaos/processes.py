@@ -138,10 +138,10 @@ class Runner:
         self.run_s = 1.0
         """How long a run that nobody kills takes, as far as seen."""
 
-    def run(self, kill_after: float | None = None) -> int:
-        """One run; its exit code, negative if it was killed. kill_after: seconds from its start."""
+    def run(self, kill_after: float | None = None, what: str = "run") -> int:
+        """One run, of the minute or of `heal`; its exit code, negative if it was killed. kill_after: s from its start."""
         assert self.process.stdin
-        self.process.stdin.write(b"run\n")
+        self.process.stdin.write(f"{what}\n".encode())
         self.process.stdin.flush()
         started, code, timer = time.monotonic(), 0, None
         for line in self._until_end():
@@ -158,7 +158,7 @@ class Runner:
                 code = int(rest)
         if timer:
             timer.cancel()
-        if code == 0:
+        if code == 0 and what == "run":
             self.run_s += 0.3 * (time.monotonic() - started - self.run_s)
         return code
 

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.runner`: for each line on stdin one minute of the platform, in a process of its own.
+"""`python -m tests.chaos.runner`: for each line on stdin a minute of the platform, or `heal`, in a process of its own.
 
 Everything is imported once; a run is a fork, so that it begins at once and can be killed at any moment of its work.
 Says `started PID`, what the run acknowledges (`ack BATCH ROWS`, `done STATE`), and `ended STATUS`.
@@ -9,24 +9,29 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from flows import walk
 from flows.context import assemble, prepare
+from flows.heal import run_heal
 from flows.processes import die_with_parent
 from flows.streaming import load_streamed
 from pipelines.landing import batch_id
 from warehouse.connect import connect
 
+GIVE_UP_AFTER = timedelta(minutes=15)
+"""Later than the longest pause that a venue's refusal makes."""
+
 
 def main() -> None:
     die_with_parent()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for _ in sys.stdin:
+    for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _child()
+            _child(healing if line.strip() == "heal" else minute)
         say(f"started {child}")
         _, status = os.waitpid(child, 0)
         say(f"ended {os.waitstatus_to_exitcode(status)}")
@@ -50,15 +55,23 @@ def minute() -> None:
     say("done " + ",".join(f"{one.source}={one.state}" for one in run.ingested))
 
 
+def healing() -> None:
+    """The step of `flows.heal`, a little sooner resigned."""
+    context = assemble()
+    con = connect(context.location)
+    prepare(con, context)
+    run_heal(context, con, str(uuid4()), give_up_after=GIVE_UP_AFTER)
+
+
 def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def _child() -> None:
+def _child(work: Callable[[], None]) -> None:
     die_with_parent()
     code = 1
     try:
-        minute()
+        work()
         code = 0
     except Exception:  # a run that fails is part of the game
         logging.exception("run failed")
