@@ -80,6 +80,7 @@ class Healing:
         self.context, self.con, self.run_id = context, con, run_id
         self.ahead = now - datetime.now(UTC)
         self.done = Healed()
+        self.has_asked = False
 
     def now(self) -> datetime:
         """The wall clock of this run, naive UTC; each look at it is a little later."""
@@ -112,8 +113,10 @@ def run_heal(
             covered = _heal_source(run, feed, covered, answers)
             covered = _settle(run, feed, covered, answers, give_up_after)
             _heal_trades(run, feed, give_up_after)
-        if done.came:
+        if run.has_asked:
+            # A batch that brought nothing is noted as derived too: the minute would have to ask the lake about it.
             history.derive_pending(con, context, run_id, {}, Brought())
+        if done.came:
             run.look()
         done.still_open = _minutes(covered.missing)
         tally.rows_in, tally.rows_loaded = done.missing, sum(done.came.values())
@@ -185,6 +188,7 @@ def _ask(
     batch = landing.batch_id(feed.source.name, kind, utc(clock), f"{venue}-{uuid4().hex[:8]}")
     stores = run.context.stores(run.con, run.run_id)
     result = ingest_requests(way, stores, requests, batch, kind, utc(clock), utc(clock))
+    run.has_asked = True
     failed = {failure.symbol: failure for failure in result.failures}
     for symbol in {request.symbol for request in requests}:
         failure = failed.get(symbol)

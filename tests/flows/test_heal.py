@@ -123,6 +123,7 @@ def test_a_minute_that_no_way_brings_is_lost_with_what_each_of_them_said(make: A
     replica.fault("missing_minutes", **HOLE)
     run_minute(lake, replica)
     assert (heal(lake).lost, gaps(lake)[0][3]) == (0, "open")
+    assert lake.one("SELECT count(*) FROM core.ledger ANTI JOIN core.derived USING (batch_id)") == 0
     replica.clock.advance(3600)
     run_minute(lake, replica)
     done = heal(lake)
