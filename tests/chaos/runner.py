@@ -18,7 +18,6 @@ from flows.context import assemble, prepare
 from flows.heal import run_heal
 from flows.processes import die_with_parent
 from flows.streaming import load_streamed
-from pipelines.landing import batch_id
 from warehouse.connect import connect
 
 GIVE_UP_AFTER = timedelta(minutes=15)
@@ -49,8 +48,8 @@ def minute() -> None:
     load_streamed(run, feeds)
     walk.derive_and_alert(run)
     for one in run.ingested:
-        if one.loads and one.until and one.state in ("ok", "partial"):
-            say(f"ack {batch_id(one.source, 'rest', one.until)} {one.rows_loaded}")
+        for delivery, loaded in zip(one.deliveries, one.loads, strict=True):
+            say(f"ack {delivery.batch.batch_id} {loaded.rows_new + loaded.rows_revised}")
     walk.record(run, "Completed")
     say("done " + ",".join(f"{one.source}={one.state}" for one in run.ingested))
 
