@@ -83,7 +83,6 @@ class Control:
         except ReplicaError as error:
             self.faults.log.append({"at": now, "error": str(error)})
 
-
     def clock_now(self) -> dict[str, Any]:
         now = self.clock.now()
         return {"now": now, "iso": datetime.fromtimestamp(now, UTC).isoformat(), "speed": self.clock.speed}
@@ -195,7 +194,9 @@ class Control:
             self.book.revise(inst, Revision(int(bars.ts[0]), now, values))
 
     def _lose(self, fault: Fault, now: float) -> None:
-        start, end = (instant(str(fault.params.get(name, usual))) for name, usual in (("from", 0), ("to", 4e9)))
+        start, end = (
+            instant(str(fault.params.get(name, usual))) for name, usual in (("from", 0), ("to", 4e9))
+        )
         self.book.lose_trades(self._instrument(fault.venue, fault.symbol), start, end)
 
     def _shock(self, fault: Fault, now: float) -> None:
