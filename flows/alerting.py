@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from pipelines.alerts.grouping import Route, at_least
 from pipelines.alerts.history import Orders, read_alerts, read_orders, write_events
 from pipelines.alerts.judge import judge as judge_rows
 from pipelines.alerts.outgoing import outgoing
-from pipelines.alerts.rules import Rule, Severity, built_in, in_force, rule_from
+from pipelines.alerts.rules import Rule, RuleError, Severity, built_in, in_force, rule_from
 from pipelines.alerts.silences import Silence
 from pipelines.alerts.states import Alert, open_labels, step
 from pipelines.derived import Derived
@@ -26,6 +27,8 @@ from pipelines.settings import provenance
 from reports.options import Limits, RuleInForce, SiteOptions
 from warehouse import outbox
 from warehouse.stage import frame
+
+log = logging.getLogger(__name__)
 
 LOOK_BACK = timedelta(hours=8)
 """Ended alerts kept in view: longer than the repeat interval and than a bar that may be judged again."""
@@ -51,9 +54,18 @@ def orders_of(con: duckdb.DuckDBPyConnection, context: Context) -> Orders:
 
 
 def rules_of(context: Context, orders: Orders) -> list[Rule]:
-    """Built-in, configured and user-made rules; a later one of the same name replaces an earlier."""
+    """Built-in, configured and user-made rules; a later one of the same name replaces an earlier.
+
+    A configured rule that cannot be judged is left out and logged: `config check` and `doctor` tell its line, and
+    one mistyped column keeps no minute from its data.
+    """
     catalogue = catalogue_of(context)
-    configured = [rule_from(rule.table(), catalogue) for rule in context.settings.rules if rule.enabled]
+    configured = []
+    for rule in context.settings.rules:
+        try:
+            configured += [rule_from(rule.table(), catalogue)] if rule.enabled else []
+        except RuleError as error:
+            log.error("%s; the rule is not judged: `tapewatch config check`", error)
     return [*built_in([str(i) for i in context.plan.intervals]), *configured, *orders.rules]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipelines.settings import Settings, load
 
+DEMO_FILE = "demo.toml"
 CRYPTO = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 _HEAD = (
     "# Written by `tapewatch demo`: everything in this folder is SIMULATED DATA. Kept once you change it. "

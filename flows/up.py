@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flows.demo_config import demo_environment, demo_toml, write_demo_toml, write_overrides
+from flows.demo_config import DEMO_FILE, demo_environment, demo_toml, write_demo_toml, write_overrides
 from flows.prefect_api import PrefectApi
 from flows.processes import Child, free_port
 from flows.run_lock import RunLock
 from flows.site_server import open_server
+from flows.standing import STANDING
 from pipelines.settings import Settings, load
 from warehouse.errors import TapewatchError
 
@@ -176,7 +177,7 @@ class Platform:
         port = self._port("replica", "127.0.0.1", REPLICA_PORT)
         self._start("replica", [*_python("pipelines.replica"), "--port", str(port)], dict(os.environ))
         self.data.mkdir(parents=True, exist_ok=True)
-        self.config = self.data / "demo.toml"
+        self.config = self.data / DEMO_FILE
         address = f"http://127.0.0.1:{port}"
         text = demo_toml(self.settings, address, prefect_port, site_port, self.wanted.history)
         if not write_demo_toml(self.config, text):
@@ -189,6 +190,7 @@ class Platform:
         own = demo_environment(os.environ, self.data) if self.wanted.demo else dict(os.environ)
         own.pop("PYTHONDONTWRITEBYTECODE", None)
         own |= prefect_environment(self.data, self.host, prefect_port)
+        own[STANDING] = str(self.data / "run" / "standing.json")
         if self.settings.prefect.api_url:
             own["PREFECT_API_URL"] = self.settings.prefect.api_url
         if self.config:
@@ -306,7 +308,7 @@ def start(wanted: Wanted) -> int:
 
 
 def _refuse_mixed_data(data: Path, demo: bool) -> None:
-    marker = data / "demo.toml"
+    marker = data / DEMO_FILE
     if demo and not marker.exists() and (data / "warehouse" / "catalog.sqlite").exists():
         raise TapewatchError(
             f"{data} holds real data, and the demo's is simulated; run it elsewhere: "

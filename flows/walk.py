@@ -195,7 +195,7 @@ def record(run: Run, state: str, flow: str = "minute", detail: str | None = None
     row = (
         run.run_id, flow, naive(run.scheduled), naive(run.started_at), naive(finished), state,
         sum(one.rows_in for one in run.ingested), loaded, sum(one.rows_quarantined for one in run.ingested),
-        run.lag_s, usage.ru_utime + usage.ru_stime, detail,
+        run.lag_s, usage.ru_utime + usage.ru_stime, detail or _fault(run),
     )  # fmt: skip
     with transaction(run.con, run.context.location):
         run.con.execute(f"INSERT INTO ops.runs VALUES {literals(row)}")
@@ -205,6 +205,11 @@ def record(run: Run, state: str, flow: str = "minute", detail: str | None = None
         ]
         if stages:
             run.con.execute(f"INSERT INTO ops.latency VALUES {', '.join(stages)}")
+
+
+def _fault(run: Run) -> str | None:
+    fault = run.context.settings.fault
+    return f"the configuration has a mistake; what it said before stays in force: {fault}"[:500] if fault else None
 
 
 def latency(values: Sequence[float]) -> tuple[float, float, float, int]:

@@ -72,7 +72,10 @@ class ConfigError(TapewatchError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a user can set. Paths are absolute, symbols upper case, times are timedeltas."""
+    """Everything a user can set. Paths are absolute, symbols upper case, times are timedeltas.
+
+    fault: what is wrong with the file now, where these are the settings that it held before.
+    """
 
     data_dir: Path = key(Path("data"), folder)
     site_dir: Path = key(Path("site"), folder)
@@ -94,6 +97,7 @@ class Settings:
     channels: tuple[Channel, ...] = table((), Channel, name="channel", many=True)
     digest: Digest = table(Digest(), Digest)
     path: Path | None = None
+    fault: str = field(default="", compare=False)
     places: Places = field(default_factory=lambda: Places(Place("default")), repr=False, compare=False)
 
     def source(self, name: str) -> Source:
@@ -114,17 +118,19 @@ class Settings:
                 yield "channel", f'no channel is called "{wanted}"; there are {", ".join(sorted(known))}'
 
 
-_INTERNAL = ("path", "places")
+_INTERNAL = ("path", "places", "fault")
 SECTIONS: Mapping[str, bool] = {
     name_of(item): bool(item.metadata.get("many")) for item in fields(Settings) if item.name not in _INTERNAL
 }
 """The top-level keys of the file; true for those that are lists of tables."""
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load(
+    path: Path | None = None, environ: Mapping[str, str] | None = None, text: str | None = None
+) -> Settings:
     """The settings from `path`, else TAPEWATCH_CONFIG, else ./tapewatch.toml, else the defaults.
 
-    Raises ConfigError with all problems at once. Relative paths belong to the file's folder, those from the
+    text: read in place of what the file holds now. Raises ConfigError with all problems at once. Relative paths belong to the file's folder, those from the
     environment to the working directory.
     """
     real = os.environ if environ is None else environ
@@ -136,7 +142,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         variables = Environment(real, base / ".env" if (base / ".env").is_file() else Path.cwd() / ".env")
     shown = _shown(file) if file else "default"
     places = Places(Place(shown))
-    raw = _parse(file, shown, places) if file else {}
+    raw = _parse(file, shown, places, text) if file else {}
     places.mark(raw)
     raw.setdefault("source", copy.deepcopy(DEFAULT_SOURCES))
     overlay(raw, variables, places, SECTIONS)
@@ -189,9 +195,9 @@ def _shown(file: Path) -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
-def _parse(file: Path, shown: str, places: Places) -> dict[str, Any]:
+def _parse(file: Path, shown: str, places: Places, text: str | None = None) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig") if text is None else text
         raw = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(shown, "", f"cannot be read: {error}")]) from None

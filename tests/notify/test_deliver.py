@@ -114,6 +114,19 @@ def test_a_server_error_is_retried_with_the_same_id_after_the_backoff(desk, rece
     assert desk.drain() == (1, 0, 0)
     assert {headers["webhook-id"] for headers, _ in receiver.got} == {alert_row["id"]}
     assert desk.delivery["attempts"] == 3
+    assert desk.delivery["last_error"] is None
+
+
+def test_a_message_that_had_to_wait_says_that_it_tells_of_earlier(desk, receiver, alert_row):
+    desk.hook(receiver.url)
+    desk.put(alert_row)
+    receiver.answers = [(503, {"Retry-After": "600"})]
+    desk.drain()
+    desk.clock.forward(minutes=10)
+    desk.drain()
+    first, second = (json.loads(body)["data"]["text"] for _, body in receiver.got)
+    assert "late" not in first
+    assert "Sent 10 min late: this is how it stood at" in second
 
 
 def test_retry_after_is_obeyed(desk, receiver, alert_row):

@@ -152,6 +152,18 @@ def test_an_alert_message_says_how_many_were_held_back(alert_row):
     )  # fmt: skip
 
 
+def test_the_gravest_that_fires_comes_first_and_gives_the_subject_its_word(alert_row):
+    fires, other = alert_row["facts"]["alerts"]
+    over = {**other, "state": "resolved", "resolved_at": alert_row["facts"]["at"]}
+    lesser = {**other, "severity": "high"}
+    one = render(alert_row["facts"] | {"alerts": [over, fires]}, Site())
+    assert one.subject == "1 CRITICAL alert: BTCUSDT; 1 resolved: ETHUSDT"
+    assert one.lines[0].startswith("CRITICAL BTCUSDT")
+    assert one.lines[1].startswith("RESOLVED ETHUSDT")
+    two = render(alert_row["facts"] | {"alerts": [lesser, fires]}, Site())
+    assert two.subject == "2 alerts up to CRITICAL: BTCUSDT, ETHUSDT"
+
+
 @pytest.mark.capability("ALR-05")
 def test_a_resolved_alert_says_what_it_fired_with_and_how_long_it_lasted(facts):
     said = digest(facts).text.partition("RESOLVED  XRPUSDT")[2].splitlines()[:2]
