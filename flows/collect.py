@@ -18,8 +18,9 @@ from itertools import count
 from typing import Any
 
 from flows import logs
-from flows.chosen import settings_in_force, streams_of
+from flows.chosen import streams_of
 from flows.collection import state_path, streams_folder, wish_of, write
+from flows.in_force import settings_in_force
 from pipelines.backlog import Pace
 from pipelines.segments import SegmentError, owned, seal_leftovers
 from pipelines.settings import Settings

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import duckdb
 import polars as pl
 
-from flows.chosen import settings_in_force, streams_of
+from flows.chosen import streams_of
+from flows.in_force import settings_in_force
 from flows.limits import known_limits
 from pipelines.analytics.detectors import Thresholds
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns

@@ -59,8 +59,9 @@ def run_digest(
     at = utc(now or datetime.now(UTC))
     with recorded(con, context, run_id, "digest") as tally:
         with writer(context.location):
-            since = last_digest(con) or at - FIRST_REACH
-            facts = gather(context, con, since, at)
+            last = last_digest(con)
+            since = last or at - FIRST_REACH
+            facts = gather(context, con, since, at, alerting.CATCH_UP if last else timedelta())
             identity = message_id(GROUP, "", at, {})
             messages = _messages(context, facts, at)
             items = facts["episodes_total"] + len(facts["alerts"]) + facts["pairs_total"]
@@ -90,13 +91,16 @@ def is_due(con: duckdb.DuckDBPyConnection, every: timedelta, now: datetime) -> b
 
 
 def gather(
-    context: Context, con: duckdb.DuckDBPyConnection, since: datetime, until: datetime
+    context: Context, con: duckdb.DuckDBPyConnection, since: datetime, until: datetime, late: timedelta
 ) -> dict[str, Any]:
-    """The facts of [since, until) on the wall clock; told in the market's time where that is another."""
+    """The facts of [since, until) on the wall clock; told in the market's time where that is another.
+
+    late: how long before `since` a bar may have been and yet be told as it came late; older ones are history.
+    """
     shift = market_now(con, until) - until
     known = f"known_at >= {literal(since)} AND known_at < {literal(until)}"
     found = frame(con, f"SELECT * EXCLUDE (run_id, known_at) FROM anomalies WHERE {known}")
-    before = since + shift - alerting.CATCH_UP
+    before = since + shift - late
     is_old = pl.col("ts") < naive(before)
     anomalies = found.filter(~is_old)
     return digest_facts(

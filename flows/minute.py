@@ -18,6 +18,7 @@ from flows import walk
 from flows.context import Context, assemble, prepare
 from flows.delivery import deliver_due
 from flows.streaming import load_streamed
+from flows.unrecorded import record_unrecorded
 from flows.walk import Derivation, Run
 from pipelines.ingest import Feed, Ingested
 from pipelines.market import floor_minute, naive, utc
@@ -76,8 +77,9 @@ def deliver(run: Run) -> int:
 
 @task(name="record", cache_policy=NO_CACHE)
 def record(run: Run, derivation: Derivation) -> None:
-    """The run's row, its latencies, and a table of what it did."""
+    """The run's row, its latencies, a table of what it did, and the runs that could not write theirs."""
     walk.record(run, "Completed")
+    record_unrecorded(run.con, run.context)
     create_table_artifact(
         key="loaded",
         table=[_row(one) for one in run.ingested],

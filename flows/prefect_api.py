@@ -51,6 +51,19 @@ class PrefectApi:
         runs: list[dict[str, Any]] = self._call("POST", "/flow_runs/filter", body)
         return runs
 
+    def ended_badly(self, since: str) -> list[dict[str, Any]]:
+        """Failed and crashed runs whose time was at or after `since` (ISO), newest first, at most 100."""
+        body = {
+            "flow_runs": {
+                "state": {"type": {"any_": ["FAILED", "CRASHED"]}},
+                "expected_start_time": {"after_": since},
+            },
+            "sort": "EXPECTED_START_TIME_DESC",
+            "limit": 100,
+        }
+        found: list[dict[str, Any]] = self._call("POST", "/flow_runs/filter", body)
+        return found
+
     def schedule(self, deployment: str, at: datetime) -> bool:
         """One more run of the deployment, at `at` (aware); False where there is no such deployment."""
         found = [key for key, name in self.deployment_names().items() if name == deployment]

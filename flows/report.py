@@ -13,7 +13,8 @@ from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
 
 from flows import alerting, touched
-from flows.context import Context, assemble, reading
+from flows.context import Context, assemble, writing
+from flows.runs import recorded
 from pipelines.market import utc
 from reports.site import Published, publish
 from warehouse.stage import scalar
@@ -34,9 +35,10 @@ def run_report(
 @task(name="render site")
 def render(at: datetime | None) -> dict[str, Any]:
     """All pages; only what changed is rewritten."""
-    context = assemble()
-    with reading(context) as con:
-        done = run_report(context, con, str(flow_run.id or uuid4()), at)
+    context, run_id = assemble(), str(flow_run.id or uuid4())
+    with writing(context) as con, recorded(con, context, run_id, "report") as tally:
+        done = run_report(context, con, run_id, at)
+        tally.detail = f"{len(done.written)} files written, {done.unchanged} unchanged"
     site = context.settings.site
     create_link_artifact(key="site", link=f"http://{site.host}:{site.port}/", link_text="Open the site")
     return {"written": done.written, "unchanged": done.unchanged, "took_ms": done.took_ms}

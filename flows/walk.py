@@ -209,7 +209,11 @@ def record(run: Run, state: str, flow: str = "minute", detail: str | None = None
 
 def _fault(run: Run) -> str | None:
     fault = run.context.settings.fault
-    return f"the configuration has a mistake; what it said before stays in force: {fault}"[:500] if fault else None
+    return (
+        f"the configuration has a mistake; what it said before stays in force: {fault}"[:500]
+        if fault
+        else None
+    )
 
 
 def latency(values: Sequence[float]) -> tuple[float, float, float, int]:

@@ -106,10 +106,12 @@ class Settings:
 
     def check(self) -> Problems:
         for section in ("sources", "rules", "channels"):
-            names = Counter(item.name for item in getattr(self, section))
+            items = getattr(self, section)
+            names = Counter(item.name for item in items)
             for name in (name for name, count in names.items() if count > 1):
+                last = max(index for index, item in enumerate(items) if item.name == name)
                 yield (
-                    section[:-1],
+                    (section[:-1], last, "name"),
                     f'"{name}" stands there {names[name]} times; give each its own name, or merge them',
                 )
         known = {channel.name for channel in self.channels} | {"file"}
@@ -195,9 +197,9 @@ def _shown(file: Path) -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
-def _parse(file: Path, shown: str, places: Places, text: str | None = None) -> dict[str, Any]:
+def _parse(file: Path, shown: str, places: Places, instead: str | None = None) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8-sig") if text is None else text
+        text = file.read_text(encoding="utf-8-sig") if instead is None else instead
         raw = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(shown, "", f"cannot be read: {error}")]) from None

@@ -102,10 +102,19 @@ class Channel:
         for need in _NEEDS.get(self.kind, ()):
             if not getattr(self, "from_" if need == "from" else need):
                 yield "kind", f'a channel of kind "{self.kind}" needs {need}'
-        if self.kind in _HOOKS and self.url and not _may_be_plain(self.kind, self.url.reference):
+        if self.kind in _HOOKS and self.url and not _is_address(self.kind, self.url.reference):
+            yield "url", "not an address; write https://..., or env:NAME or file:PATH that holds one"
+        elif self.kind in _HOOKS and self.url and not _may_be_plain(self.kind, self.url.reference):
             yield "url", f'a {self.kind} address is a secret; write url = "env:NAME" or "file:PATH"'
         if self.escalate_after and not self.escalate_to:
             yield "escalate_after", "escalate_to is missing: the channel that is told next"
+
+
+def _is_address(kind: str, url: str) -> bool:
+    """Whether `url` may be one; apprise has schemes of its own."""
+    parts = urlsplit(url)
+    web = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return url.startswith(("env:", "file:")) or web or (kind == "apprise" and "://" in url)
 
 
 def _may_be_plain(kind: str, url: str) -> bool:

@@ -66,7 +66,8 @@ class Reader:
         if any(item.metadata.get("required") and item.name not in made for item in known.values()):
             return None
         section = kind(**made)
-        if len(self.problems) == before:
+        # The whole is checked whatever its parts are like: a name given twice must not wait for the next look.
+        if len(self.problems) == before or not path:
             self._check(section, path, shown)
         return section
 
@@ -119,11 +120,12 @@ class Reader:
         return replace(value, environ=self.environ, base=self.base) if isinstance(value, Secret) else value
 
     def _check(self, section: Any, path: Path_, shown: str) -> None:
-        for name, what in getattr(section, "check", _nothing)():
-            self.report((*path, name), _dotted(shown, name), SettingError(what))
+        for key, what in getattr(section, "check", _nothing)():
+            way = (key,) if isinstance(key, str) else key
+            self.report((*path, *way), _dotted(shown, str(way[0])), SettingError(what))
 
 
-def _nothing() -> Iterator[tuple[str, str]]:
+def _nothing() -> Iterator[tuple[str | Path_, str]]:
     return iter(())
 
 

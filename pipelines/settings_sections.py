@@ -16,7 +16,8 @@ from pipelines.settings_values import SettingError
 
 T = TypeVar("T")
 Universe = str | tuple[tuple[str, str], ...]
-Problems = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[str | tuple[str | int, ...], str]]
+"""(key, or the way to it), and what is wrong there."""
 
 
 def key(default: T, reader: read.Read[T], *, name: str = "", required: bool = False) -> T:

@@ -107,7 +107,30 @@ calendar = "XNYS"
 # url = "env:SLACK_WEBHOOK_URL"
 # min_severity = "high"
 # cooldown = "5m"
-# repeat = "4h"
+# repeat = "4h"              # while it still fires
+
+# [[channel]]
+# name = "mail"
+# kind = "email"
+# host = "smtp.example.com"
+# port = 587
+# tls = "starttls"           # starttls, ssl (port 465), none
+# user = "tapewatch"         # leave out where the server wants no login
+# password = "env:SMTP_PASSWORD"
+# from = "tapewatch@example.com"
+# to = ["me@example.com"]
+
+# [[channel]]
+# name = "hook"
+# kind = "webhook"
+# url = "https://example.com/hook"
+# secret = "env:HOOK_SECRET" # signs what is sent, by Standard Webhooks; without it nothing is signed
+
+# [[channel]]
+# name = "phone"
+# kind = "telegram"
+# token = "env:TELEGRAM_TOKEN"
+# chat_id = "123456"
 
 # [[session]]                # a day the exchange's calendar does not know yet
 # calendar = "XNYS"

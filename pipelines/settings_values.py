@@ -131,7 +131,19 @@ def listed(read: Read[T]) -> Read[tuple[T, ...]]:
     """A list of values; a single one counts as a list of one, the environment separates by commas."""
 
     def read_all(value: Any) -> tuple[T, ...]:
-        return tuple(dict.fromkeys(read(item) for item in items(value)))
+        found: dict[T, None] = {}
+        wrong: list[SettingError] = []
+        for item in items(value):
+            try:
+                found[read(item)] = None
+            except SettingError as bad:
+                wrong.append(bad)
+        if len(wrong) == 1:
+            raise wrong[0]
+        if wrong:
+            allowed = " or ".join(dict.fromkeys(bad.allowed for bad in wrong if bad.allowed))
+            raise SettingError("; ".join(bad.what for bad in wrong), allowed)
+        return tuple(found)
 
     return read_all
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from flows import orders
 from flows.alerting import orders_of, rules_of
 from flows.cli.call import Injected, UsageError
 from flows.cli.lake import Connection, Row, close_to, context_of
+from flows.cli.series import every_series, stranger
 from flows.cli.tables import print_json, show, table
 from flows.cli.times import deadline
 from flows.context import Context, reading, writing
@@ -93,14 +95,20 @@ def add(
     except RuleError as error:
         raise UsageError(str(error)) from None
     with writing(context) as con:
+        before = {one.name for one in orders_of(con, context).rules}
         orders.add_rule(con, context, rule)
+        names = [str(series) for series in every_series(con, context)]
     if call.json:
         print_json(_row(rule, now, True))
         return
     ends = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "without end"
+    if rule.name in before:
+        print(f"{rule.name}: the rule of this name that was there is replaced")
     print(f"{rule.name}: watches {', '.join(rule.on) or 'everything'} for {rule.when}, {ends}")
     if rule.name in {one.name for one in built_in()}:
         print(f"it stands in for the built-in rule {rule.name} until then")
+    for fault in filter(None, (stranger(pattern, names) for pattern in rule.on)):
+        print(f"--on: {fault}; it will watch nothing until there is one", file=sys.stderr)
 
 
 def rm(name: str, /, *, call: Injected) -> None:

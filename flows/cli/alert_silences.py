@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from flows import orders
+from flows.alerting import rules_of
 from flows.cli.call import Injected, UsageError
-from flows.cli.lake import Row, context_of
+from flows.cli.lake import Connection, Row, context_of
+from flows.cli.series import every_series, stranger
 from flows.cli.tables import print_json, show
 from flows.cli.times import deadline
-from flows.context import reading, writing
+from flows.context import Context, reading, writing
 from pipelines.alerts.history import read_orders
 from pipelines.alerts.silences import Silence
 
@@ -57,11 +61,14 @@ def silence(
     context = context_of(call)
     with writing(context) as con:
         made = orders.silence(con, context, match, reason, ends, getpass.getuser())
+        fault = _unheard(con, context, made.match)
     if call.json:
         print_json(_row(made, datetime.now(UTC)))
     else:
         print(f"{made.id}: {made.match} is quiet until {made.ends_at:%Y-%m-%d %H:%M} UTC ({made.reason})")
         print(f"end it with: tapewatch alerts unsilence {made.id}")
+        if fault:
+            print(f"{fault}, nor a rule: check its spelling", file=sys.stderr)
 
 
 def silences(*, call: Injected) -> None:
@@ -93,6 +100,15 @@ def unsilence(id: str, /, *, call: Injected) -> None:
     with writing(context) as con:
         ended = orders.unsilence(con, context, id)
     print(f"{ended.id}: {ended.match} speaks again")
+
+
+def _unheard(con: Connection, context: Context, match: str) -> str:
+    """What is odd about a silence that fits no rule, source, series or pair that there is."""
+    wanted, both, subject = match.partition("@")
+    rules = [rule.name for rule in rules_of(context, read_orders(con))]
+    if not both and any(fnmatchcase(name.lower(), wanted.lower()) for name in rules):
+        return ""
+    return stranger(subject if both else wanted, map(str, every_series(con, context)))
 
 
 def _row(one: Silence, now: datetime) -> Row:

@@ -88,7 +88,7 @@ def plan(settings: Settings, source: str, symbols: Sequence[str]) -> dict[str, l
     found = {name: sorted(asked & set(own)) for name, own in configured.items()}
     if missing := asked - {symbol for own in found.values() for symbol in own}:
         hint = close_to(min(missing), [symbol for own in configured.values() for symbol in own])
-        raise UsageError(f"--symbol: {', '.join(sorted(missing))} is not configured{hint}; name its --source")
+        raise UsageError(f"--symbol: {', '.join(sorted(missing))} is not configured; name its --source{hint}")
     return {name: own for name, own in found.items() if own}
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows import logs
+from flows.in_force import settings_in_force
 from pipelines.settings import Settings, load
 from warehouse.errors import TapewatchError
 
@@ -51,6 +52,11 @@ class Call:
         logs.set_up(wanted if wanted in LEVELS else "info", os.environ.get("TAPEWATCH_LOG_FORMAT", "auto"))
         if self.config:
             os.environ["TAPEWATCH_CONFIG"] = str(self.config.expanduser().absolute())
+
+
+def in_force(call: Call) -> Settings:
+    """The settings of --config as they stand, else those that every command of this folder goes by, the demo's too."""
+    return call.settings if call.config else settings_in_force(call.settings)
 
 
 Injected = Annotated[Call, Parameter(parse=False)]

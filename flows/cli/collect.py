@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import getpass
 
-from flows.chosen import settings_in_force, streams_of
+from flows.chosen import streams_of
 from flows.cli.call import Injected
 from flows.collect import serve
 from flows.collection import status_of, wish
+from flows.in_force import settings_in_force
 from warehouse.errors import TapewatchError
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.call import Injected
+from flows.cli.call import Injected, in_force
 from flows.cli.tables import show as show_table
 from pipelines.settings import DEFAULT_FILE, provenance
 from pipelines.settings_starter import STARTER
@@ -22,7 +22,7 @@ def show(*, call: Injected) -> None:
 
     Example: tapewatch config show
     """
-    rows = [row._asdict() for row in provenance(call.settings)]
+    rows = [row._asdict() for row in provenance(in_force(call))]
     show_table(call, rows, ("key", "value", "origin"))
 
 

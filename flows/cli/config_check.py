@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flows.cli.call import Injected
+from flows.cli.call import Injected, in_force
+from flows.cli.series import stranger
 from flows.cli.tables import print_json
 from pipelines.alerts.rules import RuleError, rule_from
+from pipelines.market import Series
 from pipelines.secrets import Secret, SecretError
 from pipelines.sessions import CalendarError, check_calendar
 from pipelines.settings import ConfigError, Settings
@@ -22,13 +24,13 @@ def check(*, call: Injected) -> int:
     Example: tapewatch config check --config tapewatch.toml
     """
     try:
-        settings = call.settings
+        settings = in_force(call)
         problems = list(deeper_problems(settings))
     except ConfigError as error:
         settings, problems = None, error.problems
         if error.readable:
             problems = [*problems, *deeper_problems(error.readable)]
-    warnings = list(missing_secrets(settings)) if settings else []
+    warnings = [*missing_secrets(settings), *doubts(settings)] if settings else []
     if call.json:
         print_json({"ok": not problems, "problems": [vars(p) for p in problems], "warnings": warnings})
     elif problems:
@@ -69,6 +71,20 @@ def missing_secrets(settings: Settings) -> Iterator[str]:
                     value.reveal()
             except SecretError as error:
                 yield str(error)
+
+
+def doubts(settings: Settings) -> Iterator[str]:
+    """What may stand so and does not do what it seems to."""
+    for channel in settings.channels:
+        if channel.kind == "file":
+            yield f'channel.{channel.name}: "file" is always on and writes to site/digests; this table changes nothing'
+        if channel.kind == "webhook" and not channel.secret:
+            yield f'channel.{channel.name}: without secret = "env:NAME" what it sends is not signed'
+    names = [str(Series(source.name, symbol)) for source in settings.sources for symbol in source.symbols]
+    for rule in settings.rules:
+        for pattern in rule.on:
+            if fault := stranger(pattern, names):
+                yield f"rule.{rule.name}.on: {fault}"
 
 
 def summary(settings: Settings) -> str:

@@ -14,6 +14,7 @@ from flows.cli.explanation import Explanation
 from flows.cli.lake import Connection, close_to, context_of, rows
 from flows.cli.tables import print_json, spelt, table
 from flows.context import reading
+from pipelines.market import Series
 from warehouse.errors import TapewatchError
 from warehouse.stage import literal
 
@@ -35,7 +36,7 @@ def explain(id: str, /, *, call: Injected) -> None:
     context = context_of(call)
     with reading(context) as con:
         if "~" in id:
-            view, row = "pair_stats", newest_fit(con, id)
+            view, row = "pair_stats", newest_fit(con, "~".join(map(_slug, id.split("~"))))
             told = explain_pair(con, context, row)
         else:
             view, whole = _found(con, id)
@@ -48,6 +49,12 @@ def explain(id: str, /, *, call: Injected) -> None:
         print_json({"view": view, **_plain(row), "explanation": told.as_json()})
     else:
         _tell(view, row, told)
+
+
+def _slug(leg: str) -> str:
+    """A leg as pair_stats names it, also where it was written source:SYMBOL."""
+    source, colon, symbol = leg.partition(":")
+    return Series(source, symbol).slug if colon else leg
 
 
 def _found(con: Connection, given: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 
 from flows.cli.call import Injected, UsageError
 from flows.cli.lake import context_of
+from flows.cli.series import stored_series, stranger
 from flows.cli.tables import print_json
 from flows.cli.times import moment
 from flows.context import reading
@@ -58,7 +60,10 @@ def export(
     path = output.expanduser()
     with reading(context_of(call)) as con:
         written = export_view(con, view, symbol or None, since, until, form, path)
+        fault = stranger(symbol, map(str, stored_series(con))) if symbol and not written else ""
     if call.json:
         print_json({"view": view, "file": str(path), "format": form, "rows": written})
     else:
         print(f"{path}: {written:,} rows of {view}")
+    if fault:
+        print(fault, file=sys.stderr)

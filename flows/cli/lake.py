@@ -39,7 +39,7 @@ def feed_lags(con: Connection, now: datetime) -> list[Row]:
     found = rows(
         con,
         """
-        SELECT st.source, st.state, st.reason, st.market_now, st.seen_at, newest.ts AS newest_bar,
+        SELECT st.source, st.state, st.reason, st.market_now, st.seen_at, st.answered_at, newest.ts AS newest_bar,
                coalesce(calendar, '24/7') AS calendar
         FROM source_states AS st
         LEFT JOIN (SELECT source, max(ts) AS ts FROM bars GROUP BY source) AS newest USING (source)
@@ -55,7 +55,7 @@ def _lag(con: Connection, row: Row, now: datetime) -> Row:
     told = {"lag_s": None, "is_open": None, "asked_s_ago": silent}
     if row["market_now"] is None:
         return row | told
-    market = row["market_now"] + (now - row["seen_at"])
+    market = row["market_now"] + (now - row["answered_at"])
     told["is_open"] = _is_open(con, row["calendar"], market)
     if row["newest_bar"] is not None:
         told["lag_s"] = max((market - row["newest_bar"]).total_seconds() - 60.0, 0.0)

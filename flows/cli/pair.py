@@ -22,7 +22,7 @@ from pipelines.analytics.fits import fit
 from pipelines.analytics.panels import wide
 from pipelines.market import Interval, Series
 from warehouse.errors import TapewatchError
-from warehouse.stage import frame, literal
+from warehouse.stage import frame, literal, literals
 
 SPARE = 20
 """How many times `lookback` is read of each leg at most: the legs may have few bars in common."""
@@ -102,11 +102,13 @@ def pair(
         if y == x:
             raise UsageError(f"{y} against itself says nothing; name two series")
         closes = _closes(con, (y, x), params)
+        scanned = _in_the_scan(con, y, x, interval)
     row = fitted(closes, y, x, params)
     if call.json:
         print_json(row)
     else:
         _tell(row, params)
+        print(scanned)
 
 
 def params_of(interval: str, lookback: int, window: int, lags: str, level: bool, fdr: float) -> ScanParams:
@@ -156,6 +158,19 @@ def _closes(con: Connection, legs: tuple[Series, Series], params: ScanParams) ->
     ]
     closes = pl.concat([part for part in newest if part.height] or [newest[0]])
     return wide(closes) if closes.height else pl.DataFrame(schema={"ts": pl.Datetime("us")})
+
+
+def _in_the_scan(con: Connection, y: Series, x: Series, interval: str) -> str:
+    """What the newest scan says of the pair: there it is one of many, here it was tested alone."""
+    names = literals([f"{y.slug}~{x.slug}", f"{x.slug}~{y.slug}"])
+    found = con.execute(
+        f"SELECT pair, fitted_at, reason FROM pair_stats WHERE pair IN {names} AND interval = {literal(interval)} "
+        "ORDER BY fitted_at DESC LIMIT 1"
+    ).fetchall()
+    if not found:
+        return f"no scan has tested it on {interval} bars: it was tested alone here"
+    pair, at, reason = found[0]
+    return f"among all pairs, in the scan of {at:%Y-%m-%d %H:%M} UTC: {reason} (`tapewatch explain {pair}`)"
 
 
 def _tell(row: Row, params: ScanParams) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 from flows.cli.lake import Connection, close_to
+from flows.context import Context
 from pipelines.market import Series
 from warehouse.errors import TapewatchError
 
@@ -13,6 +15,25 @@ def stored_series(con: Connection) -> list[Series]:
     """Every series the warehouse has met."""
     found = con.execute("SELECT source, symbol FROM series ORDER BY source, symbol").fetchall()
     return [Series(source, symbol) for source, symbol in found]
+
+
+def every_series(con: Connection, context: Context) -> list[Series]:
+    """Those that the warehouse has met and those that are configured."""
+    wanted = [Series(source.name, symbol) for source in context.settings.sources for symbol in source.symbols]
+    return [*stored_series(con), *wanted]
+
+
+def stranger(pattern: str, known: Iterable[str]) -> str:
+    """What is odd about a pattern of series or pairs that fits none of the known `source:SYMBOL`; else nothing.
+
+    A pair is written A~B; what stands on each side of it is looked at.
+    """
+    names = list(known)
+    plain = [*names, *(name.partition(":")[2] for name in names), *(name.partition(":")[0] for name in names)]
+    for part in pattern.lower().split("~"):
+        if not any(fnmatchcase(name.lower(), part) for name in plain):
+            return f"{pattern} fits no series here{close_to(part, plain)}"
+    return ""
 
 
 def named(text: str, known: Sequence[Series]) -> Series:

@@ -51,7 +51,10 @@ def alert_message(facts: Facts, site: Site, waited: timedelta = timedelta()) -> 
         text=fill("alert.txt.j2", **values),
         html=fill("alert.html.j2", **values),
         facts=said,
-        lines=(*(line.sentence for line in lines), *(text for text in (values["held"], values["late"]) if text)),
+        lines=(
+            *(line.sentence for line in lines),
+            *(text for text in (values["held"], values["late"]) if text),
+        ),
         link=lines[0].link if len(lines) == 1 else values["links"]["alerts"],
     )
 
@@ -72,7 +75,9 @@ def _how_many(lines: list[Line]) -> str:
     """`2 HIGH alerts`, `3 alerts up to CRITICAL`: the lines begin with the gravest that fires."""
     marks = [line.mark for line in lines if line.tone != "resolved"]
     noun = "alert" if len(marks) == 1 else "alerts"
-    return f"{len(marks)} {marks[0]} {noun}" if len(set(marks)) == 1 else f"{len(marks)} {noun} up to {marks[0]}"
+    return (
+        f"{len(marks)} {marks[0]} {noun}" if len(set(marks)) == 1 else f"{len(marks)} {noun} up to {marks[0]}"
+    )
 
 
 def _gravest_first(alert: Facts) -> tuple[bool, int]:
@@ -84,7 +89,9 @@ def _late(at: datetime, waited: timedelta) -> str:
     if waited < LATE:
         return ""
     took = duration(waited.total_seconds())
-    return f"Sent {took} late: this is how it stood at {clock(at)} UTC; the channel could not be reached before."
+    return (
+        f"Sent {took} late: this is how it stood at {clock(at)} UTC; the channel could not be reached before."
+    )
 
 
 def _held(count: int) -> str:

@@ -125,6 +125,42 @@ def test_config_check_knows_calendars_rules_and_secrets(
     assert "NOT_SET_HERE is not set" in answer["warnings"][0]
 
 
+def test_config_check_sees_what_is_behind_the_first_mistake_and_what_does_nothing(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = '[[rule]]\nname = "r"\nwhen = "volume_ratio > 3"\non = ["binance:BTCUSD"]\n'
+    hook = '[[channel]]\nname = "h"\nkind = "webhook"\nurl = "https://example.com/x"\n'
+    own = '[[channel]]\nname = "disk"\nkind = "file"\n'
+    (home / "tapewatch.toml").write_text('[windows]\nintervals = ["5m", "7m", "banana"]\n' + rule + rule)
+    assert main(["config", "check"]) == 2
+    shown = capsys.readouterr().out
+    assert '"7m" does not divide the day' in shown
+    assert '"banana"' in shown
+    assert 'tapewatch.toml:8: rule: "r" stands there 2 times' in shown
+    (home / "tapewatch.toml").write_text(hook.replace("https://example.com/x", "notaurl"))
+    assert main(["config", "check"]) == 2
+    assert "channel.h.url: not an address" in capsys.readouterr().out
+    (home / "tapewatch.toml").write_text(rule + hook + own)
+    assert main(["config", "check"]) == 0
+    shown = capsys.readouterr().out
+    assert "rule.r.on: binance:BTCUSD fits no series here; did you mean binance:BTCUSDT" in shown
+    assert "channel.h: without secret" in shown
+    assert 'channel.disk: "file" is always on' in shown
+
+
+def test_the_demos_own_configuration_is_the_one_that_is_checked_and_shown(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = home / "data" / "demo.toml"
+    demo.parent.mkdir()
+    demo.write_text('data_dir = "."\n[[source]]\nname = "binance"\nsymbols = ["SOLUSDT"]\n')
+    assert main(["config", "show"]) == 0
+    assert "[SOLUSDT]" in capsys.readouterr().out
+    demo.write_text(demo.read_text() + "[site]\nprot = 1\n")
+    assert main(["config", "check"]) == 2
+    assert "demo.toml:6: site.prot: unknown key" in capsys.readouterr().out
+
+
 def test_a_wrong_configuration_stops_every_command_with_two(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -73,8 +75,9 @@ def test_the_first_quality_checks_do_not_wait_for_their_schedule(demo: Platform)
         time.sleep(0.5)
 
 
-def test_a_scheduled_minute_completes_loads_its_bars_and_rebuilds_the_site(demo: Platform):
+def test_a_scheduled_minute_completes_rebuilds_the_site_and_writes_down_what_crashed(demo: Platform):
     api = demo.api
+    crashed = _crashed(demo)
     deadline = time.monotonic() + 150
     done = []
     while not done and time.monotonic() < deadline:
@@ -84,6 +87,8 @@ def test_a_scheduled_minute_completes_loads_its_bars_and_rebuilds_the_site(demo:
     assert [run["state_type"] for run in done[:1]] == ["COMPLETED"]
     builds = (demo.folder / "data" / "run" / "builds.log").read_text().split()
     assert done[0]["id"] in builds
+    told = _sql(demo, f"SELECT flow, state, detail FROM runs WHERE run_id = '{crashed}'")
+    assert told == [{"flow": "maintenance", "state": "Crashed", "detail": "killed"}]
 
 
 @pytest.mark.capability("API-17")
@@ -109,6 +114,30 @@ def test_collection_is_stopped_from_the_prefect_ui_and_started_from_the_command_
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert status_of(data)["state"] == "running"
+
+
+def _crashed(demo: Platform) -> str:
+    """The id of a run that ended without a word of its own."""
+    found = demo.api._call(
+        "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["maintenance"]}}}
+    )
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
+    run = demo.ask("POST", f"/deployments/{found[0]['id']}/create_flow_run", {"state": state})
+    ended = {"type": "CRASHED", "name": "Crashed", "message": "killed"}
+    demo.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": ended, "force": True})
+    return str(run["id"])
+
+
+def _sql(demo: Platform, query: str) -> object:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "sql", query, "--format", "json"],
+        env=demo.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def test_a_second_platform_on_the_same_folder_is_refused_in_plain_words(demo: Platform):

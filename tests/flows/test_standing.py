@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows.alerting import rules_of
-from flows.chosen import settings_in_force
 from flows.context import assemble
+from flows.in_force import settings_in_force
 from flows.standing import STANDING
 from pipelines.alerts.history import Orders
 from pipelines.settings import ConfigError
