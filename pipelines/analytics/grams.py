@@ -58,6 +58,10 @@ class Grams:
     """The sums of a window of bars, made anew or moved on by its newest and oldest bars.
 
     Moving on leaves rounding errors behind, some 1e-16 of the sums a step: begin anew once a session.
+
+    Worth it for a process that stays. The flow `pairs` is a new process every five minutes and makes the sums anew:
+    20 series of 600 bars take it 0.13 ms of a scan of 2.5, while reading, moving on and keeping them would take 0.34;
+    of 500 series it is 26 ms of 350 against 15; only at 5,000 bars would it pay (1,080 ms of 4,000 against 90).
     """
 
     def __init__(self, panel: Floats, most: int) -> None:

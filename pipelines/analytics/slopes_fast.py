@@ -111,10 +111,14 @@ def _all_within(y: Floats, x: Floats, low: float, high: float) -> tuple[int, Flo
 @compiled
 def pick(values: Floats, ranks: Integers) -> Floats:
     """The values of these ranks, in linear time: only the bins that hold one are sorted."""
-    low, high = values.min(), values.max()
+    low = high = values[0]
+    holes = 0
+    for value in values:
+        low, high = value if value < low else low, value if value > high else high
+        holes += value != value
     out = np.empty(len(ranks))
     scale = (BINS - 1) / (high - low) if high > low else 0.0
-    if not (np.isfinite(scale) and scale > 0.0):
+    if holes or not (np.isfinite(scale) and scale > 0.0):
         ordered = np.sort(values)
         for r in range(len(ranks)):
             out[r] = ordered[ranks[r]]

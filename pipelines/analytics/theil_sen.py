@@ -17,7 +17,7 @@ EXACT = 600
 """Bars up to which every pair of them is looked at (180,000 slopes) without the extra `fast`."""
 SAMPLE = 200_000
 """Pairs of bars that are looked at above that."""
-BRACKET = 4_000
+BRACKET = 6_000
 """Pairs whose slopes tell where the ranks lie that are looked for."""
 SEED = 20_190_523
 
@@ -44,7 +44,7 @@ def theil_sen(y: Floats, x: Floats, confidence: float = 0.95, fast: bool | None 
     n = len(x)
     pairs = n * (n - 1) // 2
     twin = compiled_twin("slopes_fast", math.inf if n > EXACT else 0.0, fast)
-    tied_x, tied_y = (np.unique(values, return_counts=True)[1] for values in (x, y))
+    tied_x, tied_y = _ties(x), _ties(y)
     reach = normal.reach(confidence) * _sigma(n, tied_x, tied_y)
     if twin is None and n > EXACT:
         some = _slopes(y, x, SAMPLE)
@@ -55,7 +55,7 @@ def theil_sen(y: Floats, x: Floats, confidence: float = 0.95, fast: bool | None 
         found = _exactly(y, x, _ranks(total, reach), total, twin or slopes) if total else np.zeros(0)
     if not len(found):
         return RobustLine(math.nan, math.nan, math.nan, math.nan)
-    beta = float(np.mean(np.unique(found[1:3])))
+    beta = float((found[1] + found[2]) / 2)
     return RobustLine(beta, float(np.median(y) - beta * np.median(x)), float(found[0]), float(found[3]))
 
 
@@ -100,6 +100,15 @@ def _ranks(total: int, reach: float) -> Integers:
     high = min(int(np.round((total + reach) / 2.0)), total - 1)
     low = max(int(np.round((total - reach) / 2.0)) - 1, 0)
     return np.array([low, (total - 1) // 2, total // 2, high], dtype=np.int64)
+
+
+def _ties(values: Floats) -> Integers:
+    """Sizes of the groups of equal values, as far as they are more than one."""
+    ordered = np.sort(values)
+    if (ordered[1:] != ordered[:-1]).all():
+        return np.zeros(0, dtype=np.int64)
+    sizes: Integers = np.unique(values, return_counts=True)[1]
+    return sizes
 
 
 def _sigma(n: int, *tied: Integers) -> float:

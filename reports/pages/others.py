@@ -12,7 +12,8 @@ from reports.snapshot import Snapshot
 
 FORMULAS: tuple[tuple[str, str, str], ...] = (
     ("Volume against its baseline", "volume_ratio = volume / median(volume at the same minute of the session, last 20 sessions)",
-     "The judged bar and its whole session are never in the sample; fewer than 5 sessions: no value."),
+     "The judged bar and its whole session are never in the sample. Where the minute itself has fewer than 5 sessions, all bars of its half hour of the session stand in, "
+     "and the reason says so; fewer than 5 sessions even then: no value. The last half hour of a session that closes early is compared with the last half hours of the others."),
     ("Robust z of volume", "volume_robust_z = 0.6745 (ln v − median ln v) / MAD(ln v)",
      "Where MAD is 0 the mean absolute deviation stands in (1.2533 × meanAD); where that is 0 too: no value."),
     ("z-score", "zscore_20 = (close − mean of the 20 closes before) / std of the 20 closes before (ddof 1)",
@@ -29,6 +30,9 @@ FORMULAS: tuple[tuple[str, str, str], ...] = (
      "Says how unusual the hour is for this symbol, so that a quiet one can lead the list."),
     ("Correlation", "Pearson of log returns on common bars; 95 % interval by Fisher's z",
      "Levels are never correlated: two independent walks often look alike. At 1m trades that do not fall together pull it towards zero (Epps): compare 5m and 1h."),
+    ("Correlation break", "z = (atanh r − atanh r₀) / √(1.06 / (n − 3) + 1.06 / (n₀ − 3)); r of the newest 60 log returns, r₀ of those before, both of ranks",
+     "Abnormal if |z| > 5 and r has changed by more than 0.3. Of ranks, since one shock in both legs decides Pearson's alone: on pairs that never change, with returns of "
+     "Student's t (4 degrees), 0.5 % of looks would fire, of ranks none of 9,000; a break from 0.8 to 0 is found in 99 of 100."),
     ("Hedge ratio", "β by least squares; Theil-Sen: the median of the slopes between all bars, with Sen's interval; Kalman: a line that may wander",
      "Theil-Sen equals scipy's to the bit; over 600 bars and without the extra “fast” 200,000 slopes stand for all. Its interval is too narrow where the spread has memory."),
     ("Cointegration", "Engle-Granger on log prices in both orders; p = max(p_yx, p_xy); q = Benjamini-Hochberg over all pairs of the scan, closed markets too",
