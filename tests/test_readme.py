@@ -23,6 +23,13 @@ def test_every_capability_of_the_first_job_has_a_test_that_carries_its_id():
     assert set(wanted) - set(marks(REPOSITORY / "tests")) == set()
 
 
+def test_every_capability_of_the_analytics_has_a_test_that_carries_its_id():
+    rows = (("IND", 11), ("PAIR", 11), ("ANO", 7))
+    wanted = {f"{kind}-{number:02}" for kind, count in rows for number in range(1, count + 1)}
+    wanted |= {f"API-{number:02}" for number in range(7, 14)} | {"RES-07", "M4", "M5", "M10"}
+    assert wanted - set(marks(REPOSITORY / "tests")) == set()
+
+
 def test_every_file_the_readme_links_to_is_there():
     text = (REPOSITORY / "README.md").read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]

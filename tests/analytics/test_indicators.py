@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import talib
 
+from pipelines.analytics.correlation import rolling_correlation
 from pipelines.analytics.indicators import IndicatorParams, columns, full, hidden_columns
 from tests.analytics import tapes
 
@@ -27,34 +28,42 @@ def values(frame: pl.DataFrame, column: str) -> np.ndarray:
 
 
 GOLDEN = [
-    pytest.param("sma_20", 249, 129.95, marks=pytest.mark.capability("IND-01")),
-    pytest.param("sma_50", 249, 128.49, marks=pytest.mark.capability("IND-01")),
-    pytest.param("sma_200", 249, 120.93, marks=pytest.mark.capability("IND-01")),
-    pytest.param("ema_12", 249, 129.653259, marks=pytest.mark.capability("IND-02")),
-    pytest.param("ema_26", 249, 129.371647, marks=pytest.mark.capability("IND-02")),
-    pytest.param("ema_12", 11, 106.55, marks=pytest.mark.capability("IND-02")),
-    pytest.param("ema_12", 12, 106.65, marks=pytest.mark.capability("IND-02")),
-    pytest.param("rsi_14", 14, 54.615385, marks=pytest.mark.capability("IND-03")),
-    pytest.param("rsi_14", 249, 47.943088, marks=pytest.mark.capability("IND-03")),
-    pytest.param("macd", 33, 0.917722, marks=pytest.mark.capability("IND-04")),
-    pytest.param("macd_signal", 33, 0.686964, marks=pytest.mark.capability("IND-04")),
-    pytest.param("macd_hist", 33, 0.230758, marks=pytest.mark.capability("IND-04")),
-    pytest.param("macd", 249, 0.281612, marks=pytest.mark.capability("IND-04")),
-    pytest.param("macd_signal", 249, 0.708536, marks=pytest.mark.capability("IND-04")),
-    pytest.param("macd_hist", 249, -0.426924, marks=pytest.mark.capability("IND-04")),
-    pytest.param("bb_upper", 249, 137.660383, marks=pytest.mark.capability("IND-05")),
-    pytest.param("bb_mid", 249, 129.95, marks=pytest.mark.capability("IND-05")),
-    pytest.param("bb_lower", 249, 122.239617, marks=pytest.mark.capability("IND-05")),
-    pytest.param("zscore_20", 249, -1.049269, marks=pytest.mark.capability("IND-06")),
-    pytest.param("volatility_20", 249, 0.051079, marks=pytest.mark.capability("IND-07")),
-    pytest.param("volatility_ann", 249, 37.031412, marks=pytest.mark.capability("IND-07")),
-    pytest.param("pv_corr_60", 249, 0.04014, marks=pytest.mark.capability("IND-09")),
+    ("sma_20", 249, 129.95),
+    ("sma_50", 249, 128.49),
+    ("sma_200", 249, 120.93),
+    ("ema_12", 249, 129.653259),
+    ("ema_26", 249, 129.371647),
+    ("ema_12", 11, 106.55),
+    ("ema_12", 12, 106.65),
+    ("rsi_14", 14, 54.615385),
+    ("rsi_14", 249, 47.943088),
+    ("macd", 33, 0.917722),
+    ("macd_signal", 33, 0.686964),
+    ("macd_hist", 33, 0.230758),
+    ("macd", 249, 0.281612),
+    ("macd_signal", 249, 0.708536),
+    ("macd_hist", 249, -0.426924),
+    ("bb_upper", 249, 137.660383),
+    ("bb_mid", 249, 129.95),
+    ("bb_lower", 249, 122.239617),
+    ("zscore_20", 249, -1.049269),
+    ("volatility_20", 249, 0.051079),
+    ("volatility_ann", 249, 37.031412),
+    ("pv_corr_60", 249, 0.04014),
 ]
 
 
+@pytest.mark.capability("IND-01", "IND-02", "IND-03", "IND-04", "IND-05", "IND-06", "IND-07", "IND-09")
 @pytest.mark.parametrize(("column", "bar", "figure"), GOLDEN)
 def test_worked_figures(f1: pl.DataFrame, column: str, bar: int, figure: float) -> None:
     assert f1[column][bar] == pytest.approx(figure, abs=5.1e-7)
+
+
+@pytest.mark.capability("IND-09")
+def test_price_and_volume_themselves_correlate_by_another_figure_than_their_changes() -> None:
+    price, volume = (tapes.f1()[name].to_numpy() for name in ("close", "volume"))
+    levels = rolling_correlation(price, volume, 60, levels=True)
+    assert levels[-1] == pytest.approx(0.040421, abs=5e-7)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,25 @@ def test_levels_lags_and_other_intervals(lake: Path, tapewatch: Command) -> None
     assert level["beta_ols"] == pytest.approx(0.8 * math.e * 100**-0.2, abs=0.06)
     few = tapewatch("pair", "Y", "lab:X", "--interval", "5m", "--json").json()
     assert (few["state"], few["n"], few["p_max"]) == ("untested", 84, None)
+
+
+@pytest.mark.capability("PAIR-09", "PAIR-10")
+def test_seconds_of_two_streams_of_trades_are_a_pair(bare: Path, tapewatch: Command) -> None:
+    """The pair, window and look-back that an older system recommends: BTCUSDT and ETHUSDT by the second, 20 and 600."""
+    dice, path, apart, rows = random.Random(5), 10.0, 0.0, []
+    for second in range(600):
+        path += dice.gauss(0, 1e-4)
+        apart = 0.7 * apart + dice.gauss(0, 1e-4)
+        for number, (symbol, log) in enumerate((("BTCUSDT", path), ("ETHUSDT", 0.8 * path + apart))):
+            at = f"2024-03-04T00:{second // 60:02}:{second % 60:02}Z"
+            rows.append(f"{symbol},{at},{2 * second + number},{math.exp(log):.8f},1\n")
+    (bare / "trades.csv").write_text("".join(["symbol,ts,trade_id,price,qty\n", *rows]))
+    assert tapewatch("import", str(bare / "trades.csv"), "--source", "lab").code == 0
+    names = ("--interval", "1s", "--window", "20", "--lookback", "600")
+    row = tapewatch("pair", "ETHUSDT", "BTCUSDT", *names, "--json").json()
+    assert (row["interval"], row["n"], row["is_cointegrated"]) == ("1s", 600, True)
+    assert row["beta_ols"] == pytest.approx(0.8, abs=0.05)
+    assert row["zscore"] is not None
 
 
 @pytest.mark.parametrize(
