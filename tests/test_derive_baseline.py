@@ -133,20 +133,28 @@ def test_the_minute_at_hand_counts_buckets_as_the_sql_does(
     assert buckets(seconds(found["ts"]), known).tolist() == found["bucket"].to_list()
 
 
+HALF_DAY = date(2026, 11, 27)
+
+
+def bank_bars(source: str, first: int = 0, last: int = 390) -> pl.DataFrame:
+    """Eight whole sessions and a half day; of the latter the minutes from `first` on, of all those before `last`.
+
+    Every session's last minute trades 900, every other 10: also the 210th, where the half day ends.
+    """
+    days = [date(2026, 11, day) for day in (16, 17, 18, 19, 20, 23, 24, 25)] if not first else []
+    rows = [
+        (datetime(d.year, d.month, d.day, 14, 30) + m * MINUTE, 900.0 if m == length - 1 else 10.0)
+        for d, length, end in (*((d, 390, 390) for d in days), (HALF_DAY, 210, min(last, 210)))
+        for m in range(first, end)
+    ]  # fmt: skip
+    columns = {"ts": [ts for ts, _ in rows], "close": [50.0] * len(rows), "volume": [v for _, v in rows]}
+    return bars_of(columns, source)
+
+
 @pytest.mark.capability("ANO-01")
 def test_a_half_days_close_is_compared_with_closes(lake: Lake):
-    """Every session's last minute trades 900; at minute 209, where the half day ends, others trade 10."""
-    days = [date(2026, 11, day) for day in (16, 17, 18, 19, 20, 23, 24, 25)]
-    half, length = date(2026, 11, 27), {date(2026, 11, 27): 210}
-    rows = [
-        (datetime(d.year, d.month, d.day, 14, 30) + m * MINUTE, 900.0 if m == length.get(d, 390) - 1 else 10.0)
-        for d in (*days, half) for m in range(length.get(d, 390))
-    ]  # fmt: skip
     lake.calendars["bank"] = "XNYS"
-    frame = bars_of(
-        {"ts": [ts for ts, _ in rows], "close": [50.0] * len(rows), "volume": [v for _, v in rows]}, "bank"
-    )
-    lake.load(frame, "backfill")
+    lake.load(bank_bars("bank"), "backfill")
     lake.derive({"bank": datetime(2026, 11, 27, 18, 5)})
     ratios = lake.rows(
         "SELECT DISTINCT volume_ratio FROM indicators WHERE source = 'bank' AND interval = '1m' AND ts >= '2026-11-27'"
@@ -154,6 +162,22 @@ def test_a_half_days_close_is_compared_with_closes(lake: Lake):
     assert ratios == [(1.0,)]
     closing = "SELECT median FROM volume_baseline WHERE source = 'bank' AND interval = '1m' AND bucket = "
     assert (lake.one(f"{closing} 209"), lake.one(f"{closing} 389")) == (10.0, 900.0)
+
+
+def test_the_last_minutes_of_a_half_day_follow_from_what_is_at_hand(lake: Lake):
+    lake.calendars["till"] = "XNYS"
+    lake.load(bank_bars("till", last=178), "backfill")
+    opened = datetime(2026, 11, 27, 14, 30)
+    lake.derive({"till": opened + 178 * MINUTE})
+    for minute in (178, 179, 180, *range(181, 210, 7), 209):
+        came = bank_bars("till", first=minute - 6, last=minute + 1)
+        past = lake.past("till")
+        assert lake.minute([came], {"till": opened + (minute + 1) * MINUTE}, past).later is not None
+    found = lake.rows(
+        "SELECT interval, min(volume_ratio), max(volume_ratio), count(volume_ratio) FROM indicators "
+        "WHERE source = 'till' AND ts >= '2026-11-27 17:28' GROUP BY ALL ORDER BY 1"
+    )
+    assert found == [("1m", 1.0, 1.0, 32), ("5m", 1.0, 1.0, 6)]
 
 
 def test_a_minute_that_seldom_trades_is_judged_by_its_half_hour_and_says_so(lake: Lake):
