@@ -134,12 +134,10 @@ def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: 
             f"WHERE {same}"
         )
         con.execute("INSERT INTO calc.volume_baseline BY NAME SELECT * FROM derived_baselines")
-    # One INSERT a table: each writes a file.
-    done = [literals((batch_id, run_id, now)) for batch_id in derived.batches]
-    reached = [literals((source, until, run_id, now)) for source, until in derived.clocks.items()]
-    for table, values in (("core.derived", done), ("core.progress", reached)):
-        if values:
-            con.execute(f"INSERT INTO {table} VALUES {', '.join(values)}")
+    done = [literals((batch_id, run_id, now, None, None)) for batch_id in derived.batches]
+    reached = [literals((None, run_id, now, source, until)) for source, until in derived.clocks.items()]
+    if done or reached:
+        con.execute(f"INSERT INTO core.derived VALUES {', '.join([*done, *reached])}")
 
 
 def _write_anomalies(con: duckdb.DuckDBPyConnection, derived: Derived, run_id: str, now: datetime) -> None:

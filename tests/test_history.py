@@ -185,7 +185,6 @@ def test_history_derived_part_by_part_is_what_it_is_at_once(
                 "calc.volume_baseline",
                 "calc.anomalies",
                 "core.derived",
-                "core.progress",
             ):
                 lake.con.execute(f"DELETE FROM {table}")
     assert found[0] == found[1]

@@ -24,7 +24,7 @@ def unfinished(con: duckdb.DuckDBPyConnection, mine: Sequence[str]) -> list[tupl
     """Batches that wait to be derived, and those of `mine` that are loaded: id, whether windows wait for it."""
     return con.execute(
         "SELECT batch_id, from_ts IS NOT NULL FROM core.ledger "
-        f"WHERE batch_id IN {literals(mine)} OR batch_id NOT IN (SELECT batch_id FROM core.derived)"
+        f"WHERE batch_id IN {literals(mine)} OR batch_id NOT IN (SELECT batch_id FROM core.derived WHERE batch_id IS NOT NULL)"
     ).fetchall()
 
 

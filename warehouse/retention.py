@@ -82,9 +82,13 @@ def _by_wall(now: datetime, days: Days) -> Iterator[tuple[str, str]]:
     yield "ops.quality", f"checked_at < {quality}"
     yield "ops.runs", f"finished_at < {runs}"
     yield "ops.latency", f"seen_at < {runs}"
-    for table in ("core.progress", "core.source_states"):
-        newest = f"SELECT source, max(seen_at) FROM {table} GROUP BY source"
-        yield table, f"seen_at < {runs} AND (source, seen_at) NOT IN ({newest})"
+    newest = "SELECT source, max(seen_at) FROM {} GROUP BY source"
+    states, reached = newest.format("core.source_states"), newest.format("core.progress")
+    yield "core.source_states", f"seen_at < {runs} AND (source, seen_at) NOT IN ({states})"
+    yield (
+        "core.derived",
+        f"until_ts IS NOT NULL AND derived_at < {runs} AND (source, derived_at) NOT IN ({reached})",
+    )
     yield "ops.digests", f"recorded_at < {runs} AND id <> (SELECT arg_max(id, until_ts) FROM ops.digests)"
     yield "ops.outbox", f"id IN ({_ended('ops.outbox', ('sent', 'dead'), runs)})"
     yield "ops.alert_events", f"id IN ({_ended('ops.alert_events', ('resolved',), bars)})"

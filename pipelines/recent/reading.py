@@ -21,7 +21,7 @@ from warehouse import build, recent
 from warehouse.changes import newest_mark
 
 WATCHED = (
-    "bars", "series", "ledger", "derived", "progress", "sessions", "windows", "indicators", "volume_baseline",
+    "bars", "series", "ledger", "derived", "sessions", "windows", "indicators", "volume_baseline",
 )  # fmt: skip
 """Tables that the past is read from: it holds as long as these do."""
 MINUTES = 256

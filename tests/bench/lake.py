@@ -71,7 +71,7 @@ def _bars(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, first: i
             f"'{batch}' FROM some_bars ORDER BY ts, source, symbol"
         )
         con.execute(f"INSERT INTO core.ledger VALUES {literals(row)}")
-        con.execute(f"INSERT INTO core.derived VALUES {literals((batch, 'bench', now))}")
+        con.execute(f"INSERT INTO core.derived VALUES {literals((batch, 'bench', now, None, None))}")
 
 
 def _derived(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, minutes: int) -> None:
@@ -97,7 +97,7 @@ def _derived(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, minut
                 con, context, "calc.volume_baseline", _baseline(tape, windows["volume"], interval, minutes)
             )
     with transaction(con, context.location):
-        con.execute(f"INSERT INTO core.progress VALUES {literals((SOURCE, until, 'bench', until))}")
+        con.execute(f"INSERT INTO core.derived VALUES {literals((None, 'bench', until, SOURCE, until))}")
 
 
 def _framed(tape: Tape, windows: dict[str, Floats], interval: Interval) -> pl.DataFrame:

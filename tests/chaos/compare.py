@@ -26,7 +26,7 @@ KEYS = {
     "core.bars": "source, symbol, ts",
     "core.trades": "source, symbol, trade_id",
     "core.ledger": "batch_id",
-    "core.derived": "batch_id",
+    "core.derived": "coalesce(batch_id, concat(source, until_ts, run_id))",
     "core.quarantine": "id",
     "core.series": "source, symbol",
     "calc.windows": "source, symbol, interval, ts",
@@ -205,7 +205,9 @@ def _indicators(con: duckdb.DuckDBPyConnection, context: Context) -> Iterator[st
 def _books(con: duckdb.DuckDBPyConnection, context: Context, acknowledged: dict[str, int]) -> Iterator[str]:
     """Ledger, what is derived and the landing zone say the same, and nothing acknowledged is missing."""
     ledger = {row[0] for row in con.execute("SELECT batch_id FROM core.ledger").fetchall()}
-    derived = {row[0] for row in con.execute("SELECT batch_id FROM core.derived").fetchall()}
+    derived = {
+        row[0] for row in con.execute("SELECT batch_id FROM core.derived WHERE until_ts IS NULL").fetchall()
+    }
     yield from (f"batch {name}: loaded, never derived" for name in sorted(ledger - derived))
     yield from (f"batch {name}: derived, not in the ledger" for name in sorted(derived - ledger))
     yield from (

@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 def polled(lake) -> None:
     with transaction(lake.con, lake.location):
-        lake.con.execute(f"INSERT INTO core.progress VALUES {literals(('binance', NOON, 'r', NOON))}")
+        lake.con.execute(f"INSERT INTO core.derived VALUES {literals((None, 'r', NOON, 'binance', NOON))}")
 
 
 @pytest.mark.capability("STO-03", "STO-04")

@@ -49,8 +49,8 @@ def load(
 def polled(lake: Lake, clock: datetime = NOON) -> None:
     """The source answered at `clock`: its rows are live."""
     with transaction(lake.con, lake.location):
-        row = ("binance", clock, "r", clock)
-        lake.con.execute(f"INSERT INTO core.progress VALUES {literals(row)}")
+        row = (None, "r", clock, "binance", clock)
+        lake.con.execute(f"INSERT INTO core.derived VALUES {literals(row)}")
 
 
 def run(lake: Lake, run_id: str = "run-p", now: datetime = NOON):

@@ -18,7 +18,7 @@ START = datetime(2026, 3, 10, 8)
 
 def polled(lake: Lake, clock: datetime, source: str = "binance") -> None:
     with transaction(lake.con, lake.location):
-        lake.con.execute(f"INSERT INTO core.progress VALUES {literals((source, clock, 'r', clock))}")
+        lake.con.execute(f"INSERT INTO core.derived VALUES {literals((None, 'r', clock, source, clock))}")
 
 
 def run(lake: Lake, now: datetime = NOON, run_id: str = "run-q"):

@@ -124,7 +124,7 @@ def test_others_who_write_bars_send_the_minute_to_the_lake_and_upkeep_does_not(l
 
 def test_a_source_that_has_brought_nothing_yet_keeps_no_other_from_going_on(lake: Lake):
     with transaction(lake.con, lake.context.location):
-        lake.con.execute(f"INSERT INTO core.progress VALUES {literals(('yahoo', START, 'r', START))}")
+        lake.con.execute(f"INSERT INTO core.derived VALUES {literals((None, 'r', START, 'yahoo', START))}")
     came = minutes(117, 121)
     clocks = {"binance": START + 121 * MINUTE, "yahoo": START + 121 * MINUTE}
     assert lake.minute([came], clocks, lake.past("binance", "yahoo")).later is not None

@@ -81,7 +81,7 @@ def fill(
         "core.bars": bar_rows(bars),
         "core.trades": trades(),
         "core.quarantine": quarantine(),
-        "core.progress": pl.DataFrame({"source": ["binance", "yahoo"], "until_ts": [NEWEST + timedelta(minutes=1)] * 2, "run_id": ["r"] * 2, "seen_at": [AT] * 2}),
+        "core.derived": pl.DataFrame({"run_id": ["r"] * 2, "derived_at": [AT] * 2, "source": ["binance", "yahoo"], "until_ts": [NEWEST + timedelta(minutes=1)] * 2}),
         "core.source_states": pl.DataFrame({"source": ["binance", "yahoo"], "state": ["ok", "ok"], "reason": [None, None], "market_now": [AT] * 2, "seen_at": [AT] * 2, "run_id": ["r"] * 2}),
         "core.interval_bars": imported(),
         "calc.sessions": sessions(),

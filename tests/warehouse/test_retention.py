@@ -157,9 +157,9 @@ def test_an_open_alert_and_an_unsent_message_stay_however_old_they_are(lake):
 
 def test_the_newest_word_of_each_source_stays(lake):
     for day in (200, 150):
-        insert(lake, "core.progress", ("binance", NOON - day * DAY, "r", NOON - day * DAY))
+        insert(lake, "core.derived", (None, "r", NOON - day * DAY, "binance", NOON - day * DAY))
         insert(lake, "core.source_states", ("binance", "ok", None, None, NOON - day * DAY, "r"))
-    assert clean(lake) == {"core.progress": 1, "core.source_states": 1}
+    assert clean(lake) == {"core.derived": 1, "core.source_states": 1}
     assert lake.one("SELECT max(until_ts) FROM core.progress") == NOON - 150 * DAY
 
 

@@ -1,0 +1,45 @@
+"""A lake made by an older version is brought to this one with everything it knew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.analytics.params import IndicatorParams, columns
+from tests.warehouse.market import MINUTE, NOON
+from warehouse import migrate as migration
+from warehouse.build import pending_batches, progress
+from warehouse.connect import Location, connect, transaction
+from warehouse.migrate import migrate
+from warehouse.stage import literals
+
+INDICATORS = columns(IndicatorParams())
+
+
+def test_what_was_derived_and_how_far_survive_becoming_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    location, every = Location(tmp_path), migration._folder
+    con = connect(location)
+    with monkeypatch.context() as older:
+        older.setattr(
+            migration, "_folder", lambda name: [p for p in every(name) if p.name < "0007" or name != "ddl"]
+        )
+        migrate(con, location, INDICATORS)
+    batches = ("binance-rest-1", "binance-rest-2")
+    rows = [(name, "binance", "rest", NOON, NOON, 1, 1, 0, 0, "", "", "r", NOON) for name in batches]
+    reached = [
+        ("binance", NOON, "r", NOON),
+        ("binance", NOON + MINUTE, "r", NOON + MINUTE),
+        ("yahoo", NOON, "r", NOON),
+    ]
+    with transaction(con, location):
+        con.execute(f"INSERT INTO core.ledger VALUES {', '.join(map(literals, rows))}")
+        con.execute(f"INSERT INTO core.derived VALUES {literals((batches[0], 'r', NOON))}")
+        con.execute(f"INSERT INTO core.progress VALUES {', '.join(map(literals, reached))}")
+    assert migrate(con, location, INDICATORS) == ["0007_one_book"]
+    assert migrate(con, location, INDICATORS) == []
+    assert progress(con) == {"binance": NOON + MINUTE, "yahoo": NOON}
+    assert pending_batches(con)["batch_id"].to_list() == [batches[1]]
+    con.close()
