@@ -29,6 +29,7 @@ from pipelines.fallback import stand_in
 from pipelines.ingest import Feed, Ingested, ingest_minute, newest_of
 from pipelines.market import CONTINUOUS, floor_minute, naive, utc
 from pipelines.recent.past import Past
+from reports.render import keep_compiled
 from reports.site import Published, publish
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
@@ -168,6 +169,7 @@ def derive_and_alert(run: Run) -> Derivation:
 def publish_site(run: Run, scope: Literal["minute", "full"] = "minute") -> Published:
     """The pages and files of the site that this minute changed."""
     started = time.perf_counter()
+    keep_compiled(run.context.settings.data_dir / "templates")
     asked = run.orders or alerting.orders_of(run.con, run.context)
     options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC), asked)
     with touched.obeyed(run.context) as series:
