@@ -108,13 +108,17 @@ def test_each_older_bar_has_the_baseline_of_its_own_session(
 
 @settings(max_examples=20, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(
-    lengths=st.lists(st.sampled_from([390, 390, 210, 25]), min_size=1, max_size=6),
-    minutes=st.lists(st.integers(-60, 8_000), min_size=1, max_size=40),
+    lengths=st.lists(st.sampled_from([390, 210, 25]), min_size=1, max_size=3).map(
+        lambda some: [390, 390, 390, *some]
+    ),
+    asked=st.lists(st.tuples(st.integers(0, 5), st.integers(-45, 15)), min_size=5, max_size=30),
 )
 def test_the_minute_at_hand_counts_buckets_as_the_sql_does(
-    lake: Lake, lengths: list[int], minutes: list[int]
+    lake: Lake, lengths: list[int], asked: list[tuple[int, int]]
 ):
+    """Asked for around the sessions' ends."""
     opens = [datetime(2026, 3, 2, 14, 30) + timedelta(days=n) for n in range(len(lengths))]
+    ends = [opens[n % len(opens)] + (lengths[n % len(opens)] + minute) * MINUTE for n, minute in asked]
     listed = pl.DataFrame(
         {
             "calendar": ["X"] * len(lengths), "open_ts": opens, "minutes": lengths,
@@ -123,7 +127,7 @@ def test_the_minute_at_hand_counts_buckets_as_the_sql_does(
         }
     )  # fmt: skip
     stage(lake.con, "listed", listed)
-    stage(lake.con, "asked", pl.DataFrame({"calendar": "X", "ts": [opens[0] + n * MINUTE for n in minutes]}))
+    stage(lake.con, "asked", pl.DataFrame({"calendar": "X", "ts": ends}))
     known = lake.frame(f"SELECT * EXCLUDE (calendar) FROM {with_closing('listed')} ORDER BY open_ts")
     placed = f"(epoch(a.ts - {counted_from('a.ts')}) // 60)::BIGINT"
     found = lake.frame(

@@ -12,12 +12,12 @@ ONE, OTHER = np.array([0]), np.array([1])
 
 
 def pair(rho: float, then: float, seed: int, bars: int = 600) -> np.ndarray:
-    """Closes of two legs, returns Student's t of 4 degrees with common shocks; the newest RECENT correlate by `then`."""
+    """Closes of two legs, returns Student's t of 3 degrees with common shocks; the newest RECENT correlate by `then`."""
     rng = np.random.default_rng(seed)
     share = np.where(np.arange(bars - 1) < bars - 1 - RECENT, rho, then)
     left, right = rng.standard_normal((2, bars - 1))
     steps = np.stack([left, share * left + np.sqrt(1 - share**2) * right], axis=1)
-    steps = steps / np.sqrt(rng.chisquare(4, (bars - 1, 1)) / 4)
+    steps = steps / np.sqrt(rng.chisquare(3, (bars - 1, 1)) / 3)
     return np.exp(np.concatenate([[[0.0, 0.0]], np.cumsum(1e-3 * steps, axis=0)]))
 
 
