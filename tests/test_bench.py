@@ -40,4 +40,4 @@ def test_what_is_kept_says_where_when_and_how_much(tmp_path: Path):
     assert (before.id, kept.id, kept.size, list(kept.cpu)) == ("old", "new", "full", [2.0, 8.0])
     told = table([before, kept])
     assert f"`make bench ARGS=--full` on {kept.machine}, {kept.measured_at}." in told
-    assert "| new | some work | them | 3 | 9 | ms | 3 | 2 / 8 |  |  |" in told
+    assert "| new | some work | them | 3 | 9 | ms | 3 | CPU 2 / 8 |  |  |" in told

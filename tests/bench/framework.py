@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -107,6 +108,17 @@ def seconds(work: Callable[[], Any], times: int) -> tuple[Times, Any]:
     return spent, answer
 
 
+def keep_memory() -> None:
+    """From now on freed memory stays with the process, for both sides: fresh pages cost more than the arithmetic here.
+
+    Small arrays are reused anyway and large ones are not, so whoever makes large ones would pay for it each time.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        no_maps, no_trim = (-4, 0), (-1, 2**31 - 1)
+        for option, value in (no_maps, no_trim):
+            ctypes.CDLL(None).mallopt(option, value)
+
+
 def threads() -> int:
     """How many each side may use."""
     return int(os.environ.get(THREADS, "1"))
@@ -115,6 +127,11 @@ def threads() -> int:
 def sides(ours: Times, theirs: Times, scale: float = 1000.0) -> Sides:
     """The least processor times, in ms unless scaled otherwise."""
     return scale * min(ours.cpu), scale * min(theirs.cpu)
+
+
+def walls(ours: Times, theirs: Times, scale: float = 1000.0) -> Sides:
+    """The least wall times, where processor time is what counts."""
+    return scale * min(ours), scale * min(theirs)
 
 
 def same(ours: Any, theirs: Any, tolerance: float = 1e-9) -> bool:
@@ -141,13 +158,27 @@ def signed(result: Measured, size: Size) -> Measured:
 
 def table(results: Sequence[Measured]) -> str:
     """The results for reading in a terminal, a note below each row."""
-    rows = [("id", "ours", "theirs", "unit", "ratio", "agrees", "limit", "cpu", "all cores", "bound", "peer")]
+    rows = [
+        (
+            "id",
+            "ours",
+            "theirs",
+            "unit",
+            "ratio",
+            "agrees",
+            "limit",
+            "other clock",
+            "all cores",
+            "bound",
+            "peer",
+        )
+    ]
     rows += [
         (
             one.id, _text(one.ours), _text(one.theirs), one.unit,
             f"{one.ratio:.4g}x" if one.ratio else "-",
             "-" if one.agreement is None else "yes" if one.agreement else "NO",
-            _text(one.limit), _both(one.cpu), _both(one.all_cores), _text(one.bound), one.peer or "-",
+            _text(one.limit), _other(one), _both(one.all_cores), _text(one.bound), one.peer or "-",
         )
         for one in results
     ]  # fmt: skip
@@ -180,6 +211,10 @@ def save(results: Sequence[Measured], path: Path) -> None:
 
 def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
+
+
+def _other(one: Measured) -> str:
+    return f"cpu {_both(one.cpu)}" if one.cpu else f"wall {_both(one.wall)}" if one.wall else "-"
 
 
 def _rounded(sides: Sides | None) -> Sides | None:

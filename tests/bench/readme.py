@@ -7,22 +7,12 @@ from collections.abc import Sequence
 from tests.bench.framework import Measured, Sides
 
 START, END = "<!-- bench -->", "<!-- /bench -->"
-HEAD = (
-    "id",
-    "work",
-    "peer",
-    "ours",
-    "theirs",
-    "unit",
-    "times better",
-    "CPU, ours / theirs",
-    "all cores",
-    "at best",
-)
+HEAD = ("id", "work", "peer", "ours", "theirs", "unit", "times better", "other clock", "all cores", "at best")
 FOOT = (
-    "One thread for each side; where the two disagree there is no ratio, below 1 we are slower. `all cores` is wall time, "
-    "ours / theirs, where more than one core can help; `at best` what the machine could do, by memory, arithmetic or "
-    "sorting. Where a peer would take hours it was sampled and scaled up; the notes in `benchmarks/latest.json` say so."
+    "One thread for each side; where the two disagree there is no ratio, below 1 we are slower. `other clock` is the\n"
+    "processor's time, ours / theirs, or the wall's where the processor's is compared; `all cores` is wall time where\n"
+    "more than one core can help; `at best` what the machine could do, by memory, arithmetic or sorting. Where a peer\n"
+    "would take hours it was sampled and scaled up; the notes in `benchmarks/latest.json` say so."
 )
 
 
@@ -56,8 +46,12 @@ def _cells(one: Measured) -> tuple[str, ...]:
     ratio = f"{one.ratio:,.4g}" if one.ratio and one.ratio < 10_000 else _number(one.ratio)
     return (
         one.id, one.work, one.peer or "", _number(one.ours), _number(one.theirs), one.unit, ratio,
-        _sides(one.cpu), _sides(one.all_cores), _number(one.bound),
+        _other(one), _sides(one.all_cores), _number(one.bound),
     )  # fmt: skip
+
+
+def _other(one: Measured) -> str:
+    return f"CPU {_sides(one.cpu)}" if one.cpu else f"wall {_sides(one.wall)}" if one.wall else ""
 
 
 def _sides(sides: Sides | None) -> str:
