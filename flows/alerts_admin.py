@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import alerting, orders
 from flows.context import Context, assemble, writing
+from flows.run_names import run_name
 from pipelines.alerts.history import Orders
 from pipelines.alerts.rules import in_force, table_of
 from pipelines.settings_values import duration
@@ -52,7 +53,7 @@ def order(action: Action, given: dict[str, Any]) -> str:
     return said
 
 
-@flow(name="alerts-admin", log_prints=False)
+@flow(name="alerts-admin", log_prints=False, flow_run_name=run_name)
 def alerts_admin(
     action: Action = "list",
     name: str = "",

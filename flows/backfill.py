@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 
 from flows import history
 from flows.context import assemble, writing
+from flows.run_names import run_name
 
 
 @task(name="load history", retries=0)
@@ -34,7 +35,7 @@ def load_history(
     return vars(brought)
 
 
-@flow(name="backfill", log_prints=False)
+@flow(name="backfill", log_prints=False, flow_run_name=run_name)
 def backfill(
     start: datetime,
     end: datetime | None = None,

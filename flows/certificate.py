@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows.context import Context, assemble, writing
 from flows.pair_universe import scan_params
 from flows.quality import write
+from flows.run_names import run_name
 from flows.runs import market_now, recorded
 from pipelines.analytics.certificate import FINDING, of_indicators, of_path, of_volumes, reach, verdicts
 from pipelines.analytics.spread import spread_path
@@ -295,7 +296,7 @@ def compute_again(now: datetime | None, samples: int) -> dict[str, Any]:
     return {"metrics": told.height, "values": int(told["checked"].sum()), "leaks": int(told["leaks"].sum())}
 
 
-@flow(name="certificate", timeout_seconds=900, log_prints=False)
+@flow(name="certificate", timeout_seconds=900, log_prints=False, flow_run_name=run_name)
 def certificate(now: datetime | None = None, samples: int = SAMPLES) -> dict[str, Any]:
     """The look-ahead certificate: does every stored value follow from what was known at its bar?
 

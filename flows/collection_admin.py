@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.collection import status_of, wish
 from flows.context import assemble
+from flows.run_names import run_name
 
 Action = Literal["status", "start", "stop"]
 AUTHOR = "Prefect UI"
@@ -42,7 +43,7 @@ def order(action: Action, reason: str) -> dict[str, Any]:
     return found
 
 
-@flow(name="collection", log_prints=False)
+@flow(name="collection", log_prints=False, flow_run_name=run_name)
 def collection(action: Action = "status", reason: str = "") -> dict[str, Any]:
     """Whether anything is collected.
 

@@ -15,6 +15,7 @@ from flows.context import Context, assemble, writing
 from flows.history import fill_sessions
 from flows.limits import renew_limits
 from flows.quality import QualityRun, run_quality
+from flows.run_names import run_name
 from flows.runs import market_now
 from pipelines.market import CONTINUOUS, naive, utc
 from warehouse.connect import connect
@@ -87,7 +88,7 @@ def check_day(now: datetime | None) -> dict[str, Any]:
     return {"checks": done.checks, "failed": done.not_passed, "critical": done.critical, "gaps": done.gaps}
 
 
-@flow(name="daily", timeout_seconds=900, log_prints=False)
+@flow(name="daily", timeout_seconds=900, log_prints=False, flow_run_name=run_name)
 def daily(now: datetime | None = None) -> dict[str, Any]:
     """Trading sessions a year ahead, the alert budget's limits, yesterday's coverage, the daily table check.
 

@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows import alerting
 from flows.context import Context, assemble, writing
 from flows.delivery import deliver_due
+from flows.run_names import run_name
 from flows.runs import market_now, recorded
 from pipelines.alerts.grouping import message_id
 from pipelines.alerts.history import read_alerts
@@ -272,7 +273,7 @@ def tell(now: datetime | None, only_if_due: bool) -> dict[str, Any]:
     return {"channels": done.channels, "sent": done.sent, "episodes": done.facts["episodes_total"]}
 
 
-@flow(name="digest", timeout_seconds=240, log_prints=False)
+@flow(name="digest", timeout_seconds=240, log_prints=False, flow_run_name=run_name)
 def digest(now: datetime | None = None, only_if_due: bool = True) -> dict[str, Any]:
     """What happened since the last digest, to every channel that wants it.
 

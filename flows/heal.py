@@ -26,6 +26,7 @@ from flows.covering import Covered, cover, known_gaps, run_covering, store
 from flows.heal_trades import TradesHealed, heal_trades
 from flows.history import Brought
 from flows.inbox import take_in
+from flows.run_names import run_name
 from flows.runs import recorded
 from pipelines import landing
 from pipelines.fallback import DOWN
@@ -336,7 +337,7 @@ def inbox() -> dict[str, int]:
     return {name: brought.rows_loaded for name, brought in taken.done.items()}
 
 
-@flow(name="heal", timeout_seconds=300, log_prints=False)
+@flow(name="heal", timeout_seconds=300, log_prints=False, flow_run_name=run_name)
 def heal(give_up_minutes: int = 60) -> dict[str, Any]:
     """The inbox taken in; missing minutes asked for again: of their source, its fallback venues, Binance's archives.
 

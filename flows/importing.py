@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 
 from flows import history
 from flows.context import assemble, writing
+from flows.run_names import run_name
 
 
 @task(name="load file")
@@ -24,7 +25,7 @@ def load_file(file: str, source: str, symbol: str | None, interval: str | None) 
         )
 
 
-@flow(name="import", log_prints=False)
+@flow(name="import", log_prints=False, flow_run_name=run_name)
 def import_file(
     file: str, source: str, symbol: str | None = None, interval: str | None = None
 ) -> dict[str, int | list[str]]:

@@ -28,6 +28,7 @@ from prefect.states import Crashed
 
 from flows.collection import streams_folder
 from flows.context import Context, assemble, writing
+from flows.run_names import run_name
 from flows.runs import recorded
 from pipelines import landing, segments
 from pipelines.market import naive, utc
@@ -197,7 +198,7 @@ def maintain(now: datetime | None) -> dict[str, Any]:
     return {"rows_deleted": sum(done.rows_deleted.values()), **done.files, **done.expired, **done.runs}
 
 
-@flow(name="maintenance", timeout_seconds=1800, log_prints=False)
+@flow(name="maintenance", timeout_seconds=1800, log_prints=False, flow_run_name=run_name)
 def maintenance(now: datetime | None = None) -> dict[str, Any]:
     """Retention, compaction, the plain DuckDB copy, runs that lost their worker.
 

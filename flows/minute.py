@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows import walk
 from flows.context import Context, assemble, prepare
 from flows.delivery import deliver_due
+from flows.run_names import run_name
 from flows.streaming import load_streamed
 from flows.unrecorded import record_unrecorded
 from flows.walk import Derivation, Run
@@ -91,11 +92,7 @@ def record(run: Run, derivation: Derivation) -> None:
     )
 
 
-def _run_name() -> str:
-    return f"minute {flow_run.scheduled_start_time:%H:%M}"
-
-
-@flow(name="minute", timeout_seconds=45, log_prints=False, flow_run_name=_run_name)
+@flow(name="minute", timeout_seconds=45, log_prints=False, flow_run_name=run_name)
 def minute(at: datetime | None = None) -> dict[str, Any]:
     """One micro-batch: everything since each series' watermark, from payload to page.
 

@@ -21,6 +21,7 @@ from flows.correlating import moved, new_correlations, newest_closes, told
 from flows.pair_anomalies import pair_anomalies
 from flows.pair_rows import Found, due, named, new_points, stage_rows, write_rows
 from flows.pair_universe import kept, scan_params, slug, universe
+from flows.run_names import run_name
 from flows.runs import market_now, recorded
 from pipelines.analytics.examine import examine
 from pipelines.analytics.fits import SCHEMA, fit
@@ -147,7 +148,7 @@ def fit_pairs(now: datetime | None) -> dict[str, Any]:
     return {"pairs": done.pairs, "cointegrated": done.cointegrated, "alerts": done.alerts}
 
 
-@flow(name="pairs", timeout_seconds=240, log_prints=False)
+@flow(name="pairs", timeout_seconds=240, log_prints=False, flow_run_name=run_name)
 def pairs(now: datetime | None = None) -> dict[str, Any]:
     """Every pair of the universe fitted on its newest bars, correlations, statistics per symbol.
 

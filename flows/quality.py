@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows.context import Context, assemble, writing
 from flows.covering import run_covering
 from flows.cross_venue import check_venues
+from flows.run_names import run_name
 from flows.runs import market_now, recorded
 from pipelines.market import CONTINUOUS, MINUTE, naive, utc
 from pipelines.quality.contract import BARS, CONTRACTS, OHLCV, TRADES
@@ -206,7 +207,7 @@ def checks(now: datetime | None, hours: int) -> dict[str, Any]:
     return {"checks": done.checks, "failed": done.not_passed, "critical": done.critical, "gaps": done.gaps}
 
 
-@flow(name="quality", timeout_seconds=240, log_prints=False)
+@flow(name="quality", timeout_seconds=240, log_prints=False, flow_run_name=run_name)
 def quality(now: datetime | None = None, hours: int = 1) -> dict[str, Any]:
     """Whole tables checked by the gate's own rules, coverage and gaps of every watched series.
 

@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 
 from flows import alerting, touched
 from flows.context import Context, assemble, writing
+from flows.run_names import run_name
 from flows.runs import recorded
 from pipelines.market import utc
 from reports.site import Published, publish
@@ -44,7 +45,7 @@ def render(at: datetime | None) -> dict[str, Any]:
     return {"written": done.written, "unchanged": done.unchanged, "took_ms": done.took_ms}
 
 
-@flow(name="report", log_prints=False)
+@flow(name="report", log_prints=False, flow_run_name=run_name)
 def report(at: datetime | None = None) -> dict[str, Any]:
     """The whole site rendered from the warehouse.
 
