@@ -70,10 +70,8 @@ def connect(location: Location, *, read_only: bool = False) -> duckdb.DuckDBPyCo
             "`tapewatch backfill` or `tapewatch import`"
         )
     location.home.mkdir(parents=True, exist_ok=True)
-    con = duckdb.connect()
+    con = _with_extensions()
     con.execute("SET TimeZone = 'UTC'")
-    for name in EXTENSIONS:
-        _load_extension(con, name)
     con.execute(ONE_SCAN)
     options = [f"DATA_PATH '{location.storage_uri}'"] if not read_only else ["READ_ONLY"]
     if location.is_embedded:
@@ -90,13 +88,32 @@ def connect(location: Location, *, read_only: bool = False) -> duckdb.DuckDBPyCo
     return con
 
 
-def _load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Loads from the installed wheel, else DuckDB's own installation, else by INSTALL."""
+def _with_extensions() -> duckdb.DuckDBPyConnection:
+    """A connection with the extensions from their wheels, else from DuckDB's own installation, else by INSTALL.
+
+    To check the signatures of the wheels' files DuckDB would read all 70 MB of them, a quarter of a second at every
+    connection; pip has checked them once. After that nothing unsigned can be loaded, as ever.
+    """
+    shipped = {name: shipped_extension(name) for name in EXTENSIONS}
+    con = duckdb.connect(config={"allow_unsigned_extensions": all(shipped.values())})
+    for name, path in shipped.items():
+        if path is None:
+            _load_or_install(con, name)
+        else:
+            con.load_extension(str(path))
+    con.execute("SET allow_unsigned_extensions = false")
+    return con
+
+
+def shipped_extension(name: str) -> Path | None:
+    """The extension's file in its installed wheel; None where it was not installed as one."""
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
-    if spec is not None and spec.origin is not None:
-        folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
-        con.load_extension(str(folder / f"{name}.duckdb_extension"))
-        return
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+
+
+def _load_or_install(con: duckdb.DuckDBPyConnection, name: str) -> None:
     try:
         con.execute(f"LOAD {name}")
     except duckdb.Error:

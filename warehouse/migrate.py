@@ -6,7 +6,6 @@ already there is not touched.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse.connect import EXTENSIONS, LAKE, ONE_SCAN, Location, transaction
+from warehouse.connect import EXTENSIONS, LAKE, ONE_SCAN, Location, shipped_extension, transaction
 from warehouse.errors import WarehouseError
 
 INDICATOR_KEY = {"source": "VARCHAR", "symbol": "VARCHAR", "interval": "VARCHAR", "ts": "TIMESTAMP"}
@@ -51,17 +50,7 @@ def write_open_sql(location: Location) -> Path:
     """`open.sql` beside the catalog: `duckdb -init open.sql` gives a read-only SQL shell."""
     loads = []
     for name in EXTENSIONS:
-        spec = importlib.util.find_spec(f"duckdb_extension_{name}")
-        binary = (
-            spec
-            and spec.origin
-            and (
-                Path(spec.origin).parent
-                / "extensions"
-                / f"v{duckdb.__version__}"
-                / f"{name}.duckdb_extension"
-            )
-        )
+        binary = shipped_extension(name)
         loads.append(f"LOAD '{binary}';" if binary else f"INSTALL {name}; LOAD {name};")
     text = "\n".join(
         [
