@@ -17,6 +17,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from flows.history import fill_sessions
+from pipelines.derived import Plan
 from pipelines.market import TRADE_SCHEMA, Interval
 from pipelines.settings_sections import Windows
 from tests.lakes import NOTHING, Lake, bars_of, new_lake
@@ -34,7 +35,7 @@ SESSIONS = [
 ]
 NUMBER = count()
 # Without shrinking: an example costs half a second of a real lake.
-PROPERTY = settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.generate))
+PROPERTY = settings(max_examples=2, deadline=None, phases=(Phase.explicit, Phase.generate))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     fill_sessions(made.con, made.context, "XNYS", date(2026, 3, 1), date(2026, 12, 1))
     yield made
     made.con.close()
+
+
+def only(lake: Lake, *intervals: str) -> Plan:
+    """The lake's plan for these intervals: what a test does not look at need not be derived."""
+    return replace(lake.context.plan, intervals=tuple(map(Interval.parse, intervals)))
 
 
 def fresh_source(lake: Lake, calendar: str) -> str:
@@ -146,7 +152,7 @@ def test_every_window_is_what_a_pencil_makes_of_the_same_bars(
 def test_the_windows_of_an_exchange_begin_at_its_open_and_end_at_its_close(lake: Lake):
     source = fresh_source(lake, "XNYS")
     lake.load(bars_of(tape(DAYS["XNYS"], 1, 1.0), source))
-    lake.derive({source: CLOSED})
+    lake.derive({source: CLOSED}, only(lake, "1h", "4h", "1d"))
     four = lake.rows(
         f"SELECT ts, minutes, minutes_expected FROM ohlcv WHERE source = '{source}' AND interval = '4h' ORDER BY ts"
     )
@@ -177,7 +183,7 @@ def test_volumes_add_up_in_every_configured_window(lake: Lake):
     close = [100.0 + n for n in range(30)]
     volume = [0.2] * 5 + [0.4] * 5 + [0.6] * 5 + [1.0] * 15
     lake.load(bars_of({"ts": DAYS["24/7"][:30], "close": close, "volume": volume}, source))
-    lake.derive({source: CLOSED})
+    lake.derive({source: CLOSED}, only(lake, "5m", "15m", "30m"))
     fives, fifteens, thirties = (
         lake.rows(
             f"SELECT volume FROM ohlcv WHERE source = '{source}' AND interval = '{interval}' ORDER BY ts"
@@ -201,7 +207,7 @@ def test_the_average_price_is_weighted_by_volume_also_in_roll_ups(lake: Lake):
     turnover = [3110.0, 7392.0]
     lake.load(bars_of({"ts": DAYS["24/7"][:2], "close": [100.0, 102.0], "volume": [31.0, 72.0],
                        "turnover": turnover}, other))  # fmt: skip
-    lake.derive({other: CLOSED})
+    lake.derive({other: CLOSED}, only(lake, "5m"))
     rolled = lake.rows(f"SELECT vwap FROM ohlcv WHERE source = '{other}' AND interval = '5m'")
     assert rolled[0][0] == pytest.approx(101.96117, abs=1e-5)
 
@@ -215,7 +221,7 @@ def test_a_bar_without_turnover_does_not_thin_the_average_price(lake: Lake):
         "turnover": [200.0] * 4 + [None],
     }
     lake.load(bars_of(rows, source))
-    lake.derive({source: CLOSED})
+    lake.derive({source: CLOSED}, only(lake, "5m"))
     found = lake.rows(
         f"SELECT vwap, turnover, volume FROM ohlcv WHERE source = '{source}' AND interval = '5m'"
     )
@@ -294,7 +300,7 @@ def test_a_hundredfold_price_moves_the_dollar_volatility_and_not_the_relative_on
         rows = tape(DAYS["24/7"][:60], 3, 1.0)
         scaled = {name: rows[name] * scale for name in ("open", "high", "low", "close")}
         lake.load(bars_of(rows | scaled, source))
-        lake.derive({source: CLOSED})
+        lake.derive({source: CLOSED}, only(lake, "1h"))
         found.append(lake.rows(
             f"SELECT std_logret, std_dprice FROM ohlcv WHERE source = '{source}' AND interval = '1h'"
         )[0])  # fmt: skip
@@ -334,9 +340,9 @@ def test_the_last_bar_of_a_window_changes_the_next_ones_return(lake: Lake):
     source = fresh_source(lake, "24/7")
     rows = {"ts": DAYS["24/7"][:15], "close": [100.0 + n for n in range(15)]}
     lake.load(bars_of(rows, source))
-    lake.derive({source: CLOSED})
+    lake.derive({source: CLOSED}, only(lake, "5m"))
     lake.load(bars_of({"ts": [rows["ts"][4]], "close": [50.0]}, source))
-    found = lake.derive({source: CLOSED}).windows.filter(pl.col("interval") == "5m")
+    found = lake.derive({source: CLOSED}, only(lake, "5m")).windows.filter(pl.col("interval") == "5m")
     assert found["ts"].sort().to_list() == [rows["ts"][0], rows["ts"][5]]
     assert lake.rows(
         f"SELECT round(exp(ret_log), 9) FROM ohlcv WHERE source = '{source}' AND interval = '5m' ORDER BY ts"
@@ -349,7 +355,7 @@ def test_an_open_window_is_shown_partial_and_closed_afterwards(lake: Lake):
     minutes = [SUNDAY + MINUTE * n for n in range(8)]
     whole = bars_of({"ts": minutes, "close": [100.0 + n for n in range(8)]}, source)
     lake.load(whole[:7])
-    lake.derive({source: minutes[7]})
+    lake.derive({source: minutes[7]}, only(lake, "5m", "1d"))
     look = (
         f"SELECT ts, close, minutes, minutes_expected, is_complete FROM ohlcv WHERE source = '{source}' "
         "AND interval IN ('5m', '1d') ORDER BY interval, ts"
@@ -360,7 +366,7 @@ def test_an_open_window_is_shown_partial_and_closed_afterwards(lake: Lake):
         (minutes[5], 106.0, 2, 5, False),
     ]
     lake.load(whole[7:])
-    lake.derive({source: SUNDAY + 10 * MINUTE})
+    lake.derive({source: SUNDAY + 10 * MINUTE}, only(lake, "5m", "1d"))
     assert lake.rows(look)[1:] == [(SUNDAY, 104.0, 5, 5, True), (minutes[5], 107.0, 3, 5, False)]
     stored = f"SELECT ts, minutes FROM calc.windows WHERE source = '{source}' AND interval = '5m' ORDER BY ts"
     assert lake.rows(stored) == [(SUNDAY, 5), (minutes[5], 3)]
@@ -371,9 +377,9 @@ def test_a_run_that_comes_late_reopens_no_window(lake: Lake):
     whole = bars_of({"ts": [SUNDAY + MINUTE * n for n in range(4)], "close": [1.0, 2.0, 3.0, 4.0]}, source)
     lake.load(whole[:3], "backfill")
     for until in (4, 5):
-        lake.derive({source: SUNDAY + MINUTE * until})
+        lake.derive({source: SUNDAY + MINUTE * until}, only(lake, "5m"))
     lake.load(whole[3:])
-    lake.derive({source: SUNDAY + MINUTE * 4})
+    lake.derive({source: SUNDAY + MINUTE * 4}, only(lake, "5m"))
     found = f"SELECT minutes, close, is_complete FROM ohlcv WHERE source = '{source}' AND interval = '5m'"
     assert lake.rows(found) == [(4, 4.0, False)]
 
@@ -390,9 +396,8 @@ def test_a_return_joins_neighbouring_minutes_only_in_the_view_as_in_the_indicato
 
 def test_a_window_of_seven_minutes_is_possible_too(tmp_path):
     lake = new_lake(tmp_path, windows=Windows(intervals=("7m",)))
-    plan = replace(lake.context.plan, intervals=(Interval.parse("7m"),))
     lake.load(bars_of({"ts": DAYS["24/7"][300:321], "close": [1.0] * 21}, "binance"))
-    lake.derive({"binance": CLOSED}, plan)
+    lake.derive({"binance": CLOSED}, only(lake, "7m"))
     found = lake.rows("SELECT ts, minutes FROM ohlcv WHERE interval = '7m' ORDER BY ts")
     assert found == [(SUNDAY + 7 * n * MINUTE, 7) for n in range(3)]
     lake.con.close()
