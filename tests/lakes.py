@@ -22,8 +22,9 @@ from pipelines.minute import Work, past_at_hand, remember, wanted_of, work_out, 
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA
 from pipelines.recent.past import Past
 from pipelines.settings import Settings
+from pipelines.settings_sections import Windows
 from pipelines.settings_sources import Source
-from warehouse.connect import connect, transaction, writer
+from warehouse.connect import Location, connect, transaction, writer
 from warehouse.load import Batch, Delivery, Loaded, load_bars
 from warehouse.stage import frame
 
@@ -88,27 +89,58 @@ class Lake:
 
 
 def settings_at(folder: Path, **changes: Any) -> Settings:
-    given = {"sources": (Source("binance", ("BTCUSDT", "ETHUSDT")), Source("yahoo", ("SPY",)))} | changes
-    return Settings(data_dir=folder / "data", site_dir=folder / "site", **given)
+    """Few sources, and one window: each more that a test does not look at would be derived by every load of it."""
+    usual = {
+        "sources": (Source("binance", ("BTCUSDT", "ETHUSDT")), Source("yahoo", ("SPY",))),
+        "windows": Windows(intervals=("5m",)),
+    }
+    return Settings(data_dir=folder / "data", site_dir=folder / "site", **(usual | changes))
+
+
+def copied(made: Path, home: Path) -> Location:
+    """A copy of a warehouse's folder that nobody has open: its catalog is told where its data lies now."""
+    shutil.copytree(made, home)
+    return _settled(Location(home))
+
+
+def _settled(location: Location) -> Location:
+    with sqlite3.connect(location.home / "catalog.sqlite") as catalog:
+        catalog.execute(
+            "UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{location.storage_uri}/"]
+        )
+    catalog.close()
+    return location
+
+
+def empty(folder: Path, **changes: Any) -> Context:
+    """The context of an empty, migrated lake below `folder`; changes: fields of Settings."""
+    context = assemble(settings_at(folder, **changes))
+    copied(template(), context.location.home)
+    return context
 
 
 def new_lake(folder: Path, **changes: Any) -> Lake:
-    """An empty, migrated lake below `folder`; changes: fields of Settings."""
-    shutil.copytree(_made() / "data", folder / "data")
+    """An empty, migrated lake below `folder`, open; changes: fields of Settings."""
+    return _opened(empty(folder, **changes))
+
+
+def lake_like(made: Path, folder: Path, **changes: Any) -> Lake:
+    """A lake below `folder` with all that was left below `made`: loaded, landed and kept at hand."""
+    shutil.copytree(made / "data", folder / "data")
     context = assemble(settings_at(folder, **changes))
-    with sqlite3.connect(context.location.home / "catalog.sqlite") as catalog:
-        catalog.execute(
-            "UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'",
-            [f"{context.location.storage_uri}/"],
-        )
-    catalog.close()
+    _settled(context.location)
+    return _opened(context)
+
+
+def _opened(context: Context) -> Lake:
     con = connect(context.location)
     con.execute("SET threads = 1")  # a test's rows are few, and its threads wait for each other only
     prepare(con, context)
     return Lake(context, con)
 
 
-def _made() -> Path:
+def template() -> Path:
+    """The warehouse's folder of an empty, migrated lake; made once a session."""
     if not _template:
         folder = TemporaryDirectory(prefix="tapewatch-template-")
         context = assemble(settings_at(Path(folder.name)))
@@ -116,7 +148,7 @@ def _made() -> Path:
         prepare(con, context)
         con.close()
         _template.append(folder)
-    return Path(_template[0].name)
+    return Path(_template[0].name) / "data" / "warehouse"
 
 
 def bars_of(rows: Mapping[str, Any], source: str, symbol: str = "ABC") -> pl.DataFrame:

@@ -27,7 +27,7 @@ class Platform:
     """A platform in a folder of its own: the demo, or live with a configuration; `text` is what it printed so far."""
 
     def __init__(
-        self, folder: Path, minutes: int | None = None, config: Path | None = None, history: str | None = "6h"
+        self, folder: Path, minutes: int | None = None, config: Path | None = None, history: str | None = "2h"
     ) -> None:
         self.folder = folder
         self.log = folder / "out.txt"

@@ -18,8 +18,7 @@ import pytest
 from flows import history, walk
 from pipelines import landing
 from pipelines.replica.server import Replica
-from pipelines.settings_sections import Windows
-from tests.lakes import Lake, new_lake
+from tests.lakes import Lake, lake_like, new_lake
 from tests.test_ingest import COINS, NOW, assert_complete, held, now_of, run_minute, sources_at
 
 HEADER = "ts,open,high,low,close,volume,trades"
@@ -29,7 +28,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    made = new_lake(tmp_path_factory.mktemp("files"), windows=Windows(intervals=("5m",)))
+    made = new_lake(tmp_path_factory.mktemp("files"))
     yield made
     made.con.close()
 
@@ -40,11 +39,21 @@ def replica() -> Iterator[Replica]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one run has left of the replica's Binance."""
+    folder = tmp_path_factory.mktemp("fed")
+    with Replica(now=NOW, speed=0, seed=7) as replica:
+        made = new_lake(folder, sources=sources_at(replica)[:1])
+        run_minute(made, replica)
+    made.con.close()
+    return folder
+
+
 @pytest.fixture
-def fed(replica: Replica, tmp_path: Path) -> Iterator[Lake]:
+def fed(first_run: Path, replica: Replica, tmp_path: Path) -> Iterator[Lake]:
     """A lake fed by the replica's Binance, one run old."""
-    made = new_lake(tmp_path, sources=sources_at(replica)[:1], windows=Windows(intervals=("5m",)))
-    run_minute(made, replica)
+    made = lake_like(first_run, tmp_path, sources=sources_at(replica)[:1])
     replica.clock.advance(60)
     yield made
     made.con.close()

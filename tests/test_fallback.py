@@ -11,10 +11,9 @@ import pytest
 
 from flows.cross_venue import check_venues
 from pipelines.replica.server import Replica
-from pipelines.settings_sections import Windows
 from pipelines.settings_sources import Source
 from pipelines.sources.pairs import translate
-from tests.lakes import Lake, new_lake
+from tests.lakes import Lake, lake_like, new_lake
 from tests.test_ingest import COINS, NOW, assert_complete, run_minute
 from warehouse.connect import transaction
 
@@ -32,9 +31,21 @@ def replica() -> Iterator[Replica]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one run has left."""
+    folder = tmp_path_factory.mktemp("fed")
+    with Replica(now=NOW, speed=0, seed=7) as replica:
+        made = new_lake(folder, sources=(watched(replica),))
+        run_minute(made, replica)
+    made.con.close()
+    return folder
+
+
 @pytest.fixture
-def lake(replica: Replica, tmp_path: Path) -> Iterator[Lake]:
-    made = new_lake(tmp_path, sources=(watched(replica),), windows=Windows(intervals=("5m",)))
+def lake(first_run: Path, replica: Replica, tmp_path: Path) -> Iterator[Lake]:
+    """One run old."""
+    made = lake_like(first_run, tmp_path, sources=(watched(replica),))
     yield made
     made.con.close()
 
@@ -57,7 +68,6 @@ def origins(lake: Lake) -> list[tuple[Any, ...]]:
 def test_while_the_first_venue_is_down_the_second_fills_the_minutes_and_says_so(
     lake: Lake, replica: Replica, fault: dict[str, Any]
 ):
-    run_minute(lake, replica)
     replica.fault(venue="binance", **fault)
     replica.clock.advance(120)
     done = run_minute(lake, replica)["binance"]
@@ -76,7 +86,6 @@ def test_while_the_first_venue_is_down_the_second_fills_the_minutes_and_says_so(
 
 @pytest.mark.capability("ING-11")
 def test_when_it_is_back_its_own_minutes_take_the_place_of_the_others(lake: Lake, replica: Replica):
-    run_minute(lake, replica)
     replica.fault("outage", venue="binance")
     replica.clock.advance(60)
     run_minute(lake, replica)
@@ -91,7 +100,6 @@ def test_when_it_is_back_its_own_minutes_take_the_place_of_the_others(lake: Lake
 
 
 def test_who_is_alive_and_brings_nothing_new_is_stale(lake: Lake, replica: Replica):
-    run_minute(lake, replica)
     replica.fault(
         "missing_minutes",
         venue="binance",
@@ -109,7 +117,6 @@ def test_who_is_alive_and_brings_nothing_new_is_stale(lake: Lake, replica: Repli
 
 
 def test_where_the_second_is_down_as_well_the_third_stands_in(lake: Lake, replica: Replica):
-    run_minute(lake, replica)
     replica.fault("outage", venue="binance")
     replica.fault("outage", venue="coinbase")
     replica.clock.advance(60)
@@ -120,7 +127,6 @@ def test_where_the_second_is_down_as_well_the_third_stands_in(lake: Lake, replic
 def test_what_a_killed_run_left_of_a_stand_in_is_read_as_that_venue_wrote_it(
     lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ):
-    run_minute(lake, replica)
     replica.fault("outage", venue="binance")
     replica.clock.advance(60)
 
@@ -161,7 +167,7 @@ def test_only_the_spelling_changes_never_the_currency(symbol: str, at: str, to: 
 
 
 def test_a_currency_is_never_swapped(tmp_path: Path, replica: Replica):
-    made = new_lake(tmp_path, sources=(watched(replica, "yahoo"),), windows=Windows(intervals=("5m",)))
+    made = new_lake(tmp_path, sources=(watched(replica, "yahoo"),))
     replica.fault("outage", venue="binance")
     done = run_minute(made, replica)["binance"]
     assert (done.state, made.one("SELECT count(*) FROM bars")) == ("failed", 0)
@@ -179,7 +185,6 @@ def test_the_simulated_market_never_falls_back_on_the_real_one(lake: Lake, repli
 def test_quality_holds_the_stand_in_against_the_source_where_both_have_the_minute(
     lake: Lake, replica: Replica
 ):
-    run_minute(lake, replica)
     clocks = {"binance": NOW.replace(tzinfo=None)}
     assert list(check_venues(lake.context, lake.con, clocks)) == []
     replica.fault("outage", venue="binance")
@@ -195,7 +200,7 @@ def test_quality_holds_the_stand_in_against_the_source_where_both_have_the_minut
 
 def test_quality_holds_two_sources_of_the_same_coin_against_each_other(tmp_path: Path, replica: Replica):
     other = Source("kraken", ("XBTUSDT",), base_url=replica.url)
-    made = new_lake(tmp_path, sources=(watched(replica), other), windows=Windows(intervals=("5m",)))
+    made = new_lake(tmp_path, sources=(watched(replica), other))
     run_minute(made, replica)
     with transaction(made.con, made.context.location):
         made.con.execute("UPDATE core.bars SET close = close * 1.02 WHERE source = 'kraken'")

@@ -28,6 +28,9 @@ SETTINGS = (
     "TAPEWATCH_SITE_DIR",
 )
 
+WINDOWS = '["5m", "15m", "1h"]'
+"""Fewer than usual: each would be derived by every import."""
+
 Bar = tuple[datetime, float, float]
 """Open time, close, volume."""
 
@@ -146,3 +149,4 @@ def _point_at(patch: pytest.MonkeyPatch, home: Path) -> None:
     patch.chdir(home)
     patch.setenv("TAPEWATCH_DATA_DIR", str(home / "data"))
     patch.setenv("TAPEWATCH_SITE_DIR", str(home / "site"))
+    patch.setenv("TAPEWATCH_WINDOWS__INTERVALS", WINDOWS)

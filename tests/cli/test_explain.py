@@ -106,8 +106,10 @@ def test_an_alert_is_explained_by_its_evidence_and_listed_and_acknowledged(
 
 @pytest.mark.capability("ANO-01")
 def test_an_anomaly_that_a_correction_takes_back_says_so_and_the_others_keep_their_moment(
-    bare: Path, tapewatch: Command
+    bare: Path, tapewatch: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TAPEWATCH_WINDOWS__INTERVALS", '["5m"]')
+
     def load(name: str, spikes: dict[int, float], minutes: range) -> None:
         flat = [(START + timedelta(minutes=n), 100 * spikes.get(n, 1) + 0.01 * (n % 3), 5.0) for n in minutes]
         assert tapewatch("import", str(write_bars(bare / name, {"X": flat})), "--source", "lab").code == 0

@@ -34,9 +34,14 @@ def replica() -> Iterator[Replica]:
 def make(replica: Replica, tmp_path: Path) -> Iterator[Any]:
     made: list[Lake] = []
 
-    def lake(name: str = "binance", symbols: tuple[str, ...] = COIN, **more: Any) -> Lake:
+    def lake(
+        name: str = "binance",
+        symbols: tuple[str, ...] = COIN,
+        windows: tuple[str, ...] = ("5m",),
+        **more: Any,
+    ) -> Lake:
         source = Source(name, symbols, base_url=replica.url, timeout=timedelta(seconds=1), **more)
-        made.append(new_lake(tmp_path, sources=(source,), windows=Windows(intervals=("5m", "1h"))))
+        made.append(new_lake(tmp_path, sources=(source,), windows=Windows(intervals=windows)))
         return made[0]
 
     yield lake
@@ -173,7 +178,7 @@ def test_a_quiet_minute_of_a_venue_that_leaves_them_out_is_no_gap(make: Any, rep
 
 @pytest.mark.capability("M7")
 def test_one_late_bar_revises_one_row_of_each_window_and_nothing_else(make: Any, replica: Replica):
-    lake = make()
+    lake = make(windows=("5m", "1h"))
     one = {"from": "2026-11-20T14:21:00Z", "to": "2026-11-20T14:22:00Z"}
     replica.fault("missing_minutes", venue="binance*", **one)
     run_minute(lake, replica)

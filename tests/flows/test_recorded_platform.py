@@ -37,7 +37,8 @@ def _config(folder: Path, coins: str, shares: str) -> Path:
     path = folder / "tapewatch.toml"
     path.write_text(
         f"data_dir = {json.dumps(str(folder / 'data'))}\nsite_dir = {json.dumps(str(folder / 'site'))}\n"
-        f'[[source]]\nname = "binance"\nsymbols = {json.dumps(COINS)}\nbase_url = "{coins}"\nhistory = "6h"\n'
+        '[windows]\nintervals = ["5m"]\n'
+        f'[[source]]\nname = "binance"\nsymbols = {json.dumps(COINS)}\nbase_url = "{coins}"\nhistory = "2h"\n'
         f'[[source]]\nname = "yahoo"\nsymbols = {json.dumps(SHARES)}\nbase_url = "{shares}"\nhistory = "1d"\n'
     )
     return path
@@ -73,10 +74,10 @@ def test_the_flows_load_exactly_the_recorded_bars(
         platform.stop()
     until = datetime(2023, 3, 11, 7, 14)
     for coin in COINS:
-        wanted = coin_bars(shared_data, coin, until - timedelta(hours=6), until)
+        wanted = coin_bars(shared_data, coin, until - timedelta(hours=2), until)
         found = _bars(config, "binance", coin, wanted.columns)
         assert_frame_equal(found, wanted, check_exact=True)
-        assert found.height == 360
+        assert found.height == 120
     for share in SHARES:
         wanted = share_bars(shared_data, share, datetime(2013, 10, 9, 14, 30))
         wanted = wanted.filter(pl.col("ts") >= datetime(2013, 10, 7))

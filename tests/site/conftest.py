@@ -14,8 +14,9 @@ import pytest
 
 from reports.options import RuleInForce, SiteOptions
 from reports.site import publish
+from tests.lakes import copied
 from tests.site import market
-from warehouse.connect import Location
+from warehouse.connect import Location, connect
 
 CHROMIUM = next(
     (path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(path).exists()), None
@@ -38,17 +39,43 @@ def options(**changes: Any) -> SiteOptions:
 @pytest.fixture(scope="session")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
     """The synthetic market; read-only by convention: tests that write take `own_lake`."""
-    con, location = market.open_lake(tmp_path_factory.mktemp("lake"))
+    con, location = market.open_lake(tmp_path_factory.mktemp("market") / "lake")
     market.fill(con, location, days=3)
     yield con, location
     con.close()
 
 
-@pytest.fixture
-def own_lake(tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
-    """A smaller lake that a test may change."""
-    con, location = market.open_lake(tmp_path / "lake")
+@pytest.fixture(scope="session")
+def one_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of a smaller market, closed; for copies of it."""
+    con, location = market.open_lake(tmp_path_factory.mktemp("day") / "lake")
     market.fill(con, location, days=1, with_pairs=False)
+    con.close()
+    return location.home
+
+
+@pytest.fixture(scope="session")
+def day_site(one_day: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole site of the smaller market; for copies of it."""
+    folder = tmp_path_factory.mktemp("day-site")
+    con = connect(Location(one_day))
+    publish(con, folder, options(), "full")
+    con.close()
+    return folder
+
+
+@pytest.fixture
+def own_site(day_site: Path, tmp_path: Path) -> Path:
+    """The whole site of `own_lake`, which a test may change."""
+    return Path(shutil.copytree(day_site, tmp_path / "site"))
+
+
+@pytest.fixture
+def own_lake(one_day: Path, tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
+    """A smaller lake that a test may change."""
+    location = copied(one_day, tmp_path / "lake")
+    con = connect(location)
+    con.execute("SET threads = 1")
     yield con, location
     con.close()
 

@@ -22,6 +22,7 @@ from pipelines.analytics.panels import same_source_pairs, wide
 from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
 from pipelines.analytics.scan import scan_series
 from pipelines.analytics.stats import symbol_stats
+from tests.lakes import copied, template
 from warehouse.connect import Location, connect, transaction
 from warehouse.migrate import migrate
 from warehouse.stage import stage
@@ -48,8 +49,9 @@ WIDTHS = {"5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240}
 
 
 def open_lake(home: Path) -> tuple[duckdb.DuckDBPyConnection, Location]:
-    location = Location(home)
+    location = copied(template(), home)
     con = connect(location)
+    con.execute("SET threads = 1")
     params = IndicatorParams()
     seconds = {"1m": 60, "1d": 86400, **{name: minutes * 60 for name, minutes in WIDTHS.items()}}
     migrate(

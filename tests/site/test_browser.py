@@ -203,10 +203,8 @@ def test_after_the_close_an_exchange_is_closed_and_does_not_turn_stale(look, lak
 
 
 @pytest.mark.capability("UI-10")
-def test_a_new_render_shows_by_itself_unless_somebody_types(look, own_lake, tmp_path):
-    con, location = own_lake
-    folder = tmp_path / "site"
-    publish(con, folder, options(), "full")
+def test_a_new_render_shows_by_itself_unless_somebody_types(look, own_lake, own_site):
+    (con, location), folder = own_lake, own_site
     page = look(folder, SYMBOL)
     page.clock.run_for(2500)
     market.add_minute(con, location, market.NEWEST + timedelta(minutes=1))

@@ -28,11 +28,10 @@ def test_a_second_render_of_the_same_data_writes_only_the_pulse(lake, site_copy)
     assert changed == PULSE | {"manifest.json"}
 
 
-def test_a_new_minute_rewrites_what_it_touches_and_not_the_rest(own_lake, tmp_path):
-    con, location = own_lake
-    publish(con, tmp_path / "site", options(), "full")
+def test_a_new_minute_rewrites_what_it_touches_and_not_the_rest(own_lake, own_site):
+    (con, location), folder = own_lake, own_site
     market.add_minute(con, location, market.NEWEST + MINUTE)
-    done = publish(con, tmp_path / "site", options(later=MINUTE), "minute")
+    done = publish(con, folder, options(later=MINUTE), "minute")
     written = set(done.written)
     assert {
         "index.html",
@@ -42,7 +41,7 @@ def test_a_new_minute_rewrites_what_it_touches_and_not_the_rest(own_lake, tmp_pa
     } <= written
     assert not {path for path in written if "AAPL" in path and path.startswith(("data/", "api/"))}
     assert not {"methods.html", "sql/index.html", "assets/site.css"} & written
-    assert "64,123.45" in (tmp_path / "site/symbols/binance-BTCUSDT.html").read_text()
+    assert "64,123.45" in (folder / "symbols/binance-BTCUSDT.html").read_text()
 
 
 def test_the_pulse_is_written_after_everything_it_speaks_of(lake, tmp_path, monkeypatch):
@@ -113,10 +112,8 @@ def test_an_upgrade_renders_everything(lake, site_copy, monkeypatch):
 
 
 @pytest.mark.capability("UI-10")
-def test_history_that_came_beside_the_minute_is_in_the_files_after_the_next_one(own_lake, tmp_path):
-    con, location = own_lake
-    folder = tmp_path / "site"
-    publish(con, folder, options(), "full")
+def test_history_that_came_beside_the_minute_is_in_the_files_after_the_next_one(own_lake, own_site):
+    (con, location), folder = own_lake, own_site
     with market.transaction(con, location):
         con.execute(
             "UPDATE calc.windows SET volume = 4242.5 WHERE interval = '1h' AND symbol IN ('BTCUSDT', 'ETHUSDT')"
@@ -142,10 +139,8 @@ def test_days_that_are_over_stay_as_they_were(lake, site_copy):
     assert b"<!-- mine -->" in old.read_bytes()
 
 
-def test_data_of_a_symbol_that_is_gone_goes_and_its_addresses_stay(own_lake, tmp_path):
-    con, location = own_lake
-    folder = tmp_path / "site"
-    publish(con, folder, options(), "full")
+def test_data_of_a_symbol_that_is_gone_goes_and_its_addresses_stay(own_lake, own_site):
+    (con, location), folder = own_lake, own_site
     assert (folder / "api/latest/yahoo-TSLA.json").is_file()
     with market.transaction(con, location):
         for table in ("core.series", "core.bars"):
@@ -185,10 +180,8 @@ def test_a_large_universe_costs_the_minute_only_overview_pulse_and_tails(own_lak
     assert not [path for path in done.written if path.startswith(("api/ohlc", "symbols/", "pairs/bin"))]
 
 
-def test_frozen_days_and_the_tail_overlap_so_that_no_bar_is_lost(own_lake, tmp_path):
-    con, location = own_lake
-    folder = tmp_path / "site"
-    publish(con, folder, options(), "full")
+def test_frozen_days_and_the_tail_overlap_so_that_no_bar_is_lost(own_lake, own_site):
+    (con, location), folder = own_lake, own_site
     for n in range(1, 4):
         market.add_minute(con, location, market.NEWEST + n * MINUTE)
         publish(con, folder, options(later=n * MINUTE), "minute")

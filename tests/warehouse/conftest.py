@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,15 +12,14 @@ import duckdb
 import polars as pl
 import pytest
 
-from flows.context import Context, assemble, prepare
-from pipelines.settings import Settings
-from pipelines.settings_sources import Source
+from flows.context import Context
+from tests.lakes import empty
 from tests.warehouse.market import CALENDARS, MINUTE, NOON, NOTHING, bars, trades
 from warehouse.connect import connect
 from warehouse.load import Batch, Loaded, load_bars, load_trades
 from warehouse.stage import scalar
 
-__all__ = ["MINUTE", "NOON", "Lake", "aware", "bars", "copied", "settings_at", "trades"]
+__all__ = ["MINUTE", "NOON", "Lake", "aware", "bars", "trades"]
 
 
 @dataclass
@@ -56,46 +53,17 @@ class Lake:
         return load_trades(self.con, self.location, batch, frame, NOTHING, CALENDARS)
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of an empty, migrated lake."""
-    folder = tmp_path_factory.mktemp("template")
-    context = assemble(settings_at(folder))
-    con = connect(context.location)
-    prepare(con, context)
-    con.close()
-    return folder
-
-
-def copied(template: Path, folder: Path) -> Context:
-    """The context of a copy of the template below `folder`."""
-    shutil.copytree(template / "data", folder / "data")
-    made = assemble(settings_at(folder))
-    catalog = sqlite3.connect(made.location.home / "catalog.sqlite")
-    with catalog:
-        catalog.execute(
-            "UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'",
-            [f"{made.location.storage_uri}/"],
-        )
-    catalog.close()
-    return made
-
-
 @pytest.fixture
-def context(template: Path, tmp_path: Path) -> Context:
-    return copied(template, tmp_path)
+def context(tmp_path: Path) -> Context:
+    return empty(tmp_path)
 
 
 @pytest.fixture
 def lake(context: Context) -> Iterator[Lake]:
     con = connect(context.location)
+    con.execute("SET threads = 1")  # a test's rows are few, and its threads wait for each other only
     yield Lake(context, con)
     con.close()
-
-
-def settings_at(folder: Path, **changes: Any) -> Settings:
-    sources = (Source("binance", ("BTCUSDT", "ETHUSDT")), Source("yahoo", ("SPY",)))
-    return Settings(data_dir=folder / "data", site_dir=folder / "site", sources=sources, **changes)
 
 
 def aware(at: datetime) -> datetime:

@@ -12,7 +12,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.warehouse.conftest import MINUTE, NOON, Lake, bars, copied, trades
+from tests.lakes import empty
+from tests.warehouse.conftest import MINUTE, NOON, Lake, bars, trades
 from warehouse.connect import connect, transaction
 from warehouse.errors import WarehouseError
 from warehouse.export import export_plain, export_view, public_views
@@ -21,8 +22,8 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def full(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    context = copied(template, tmp_path_factory.mktemp("full"))
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    context = empty(tmp_path_factory.mktemp("full"))
     lake = Lake(context, connect(context.location))
     lake.load(bars(count=5))
     lake.load(bars("ETHUSDT", count=5, close=20.0))
