@@ -97,7 +97,7 @@ def test_what_is_derived_can_be_dropped_and_comes_back_the_same(lake):
     lake.load(bars(start=NOON.replace(hour=0), count=700, close=price), "binance-import-1", "import")
     derive_pending(lake.con, lake.context, "run-1", {}, Brought())
     before = {table: content(lake, table) for table in DERIVED}
-    assert len(before["calc.windows"]) > 200
+    assert len(before["calc.windows"]) > 100
     assert before["calc.anomalies"]
     with transaction(lake.con, lake.location):
         for table in (*DERIVED, "core.derived"):
