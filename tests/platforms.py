@@ -69,11 +69,11 @@ class Platform:
             time.sleep(0.1)
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Prefect's answer; asked again for a minute while the server is away, busy (503) or has no such thing yet."""
-        deadline = time.monotonic() + 60
+        """Prefect's answer; asked again for two minutes while the server is away, busy (503) or has no such thing yet."""
+        deadline = time.monotonic() + 120
         while True:
             try:
-                return self.api._call(method, path, body)
+                return self.api._call(method, path, body, timeout=60)
             except OSError:
                 if time.monotonic() > deadline:
                     raise

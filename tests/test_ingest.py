@@ -228,14 +228,16 @@ def test_a_backfill_asks_for_several_pages_at_once_and_loads_what_one_by_one_wou
     lake: Lake, replica: Replica
 ):
     coins = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
-    start = NOW.replace(second=0) - timedelta(days=7)
+    start = NOW.replace(second=0) - timedelta(days=3)
+    patient = replace(sources_at(replica)[0], timeout=timedelta(seconds=30))
+    lake.context = assemble(replace(lake.context.settings, sources=(patient,)))
     steps: list[tuple[int, int, str]] = []
     replica.app.control.latency_s = 0.02
     brought = history.backfill(
         lake.con, lake.context, "run-1", start, NOW, "binance", [coin.lower() for coin in coins],
         with_derive=False, progress=lambda *step: steps.append(step),
     )  # fmt: skip
-    assert (brought.rows_loaded, brought.problems) == (4 * 7 * 1440, [])
+    assert (brought.rows_loaded, brought.problems) == (4 * 3 * 1440, [])
     assert replica.ask("requests")["binance"]["max_in_flight"] > 1
     assert steps[-1][0] == steps[-1][1]
     for coin in coins:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.analytics import usual
-from pipelines.analytics.baseline import baseline
+from pipelines.analytics.baseline import SESSIONS, baseline
 from pipelines.analytics.baseline import judge as judge_frame
 
 MONDAY = date(2026, 3, 2)
@@ -21,7 +21,7 @@ MONDAY = date(2026, 3, 2)
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    sessions=st.integers(1, 21),
+    sessions=st.integers(1, SESSIONS),
     keep=st.sampled_from([0.3, 0.9, 1.0]),
     zeros=st.sampled_from([0.0, 0.5]),
 )
