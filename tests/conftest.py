@@ -17,7 +17,9 @@ hypothesis.settings.load_profile("untimed")
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST = (
     "flows/test_platform.py", "flows/test_recorded_platform.py", "chaos/test_chaos.py", "cli/test_platform.py",
-    "test_derive_incremental.py", "test_windows.py", "site/test_browser.py", "warehouse/test_transactions.py",
+    "test_derive_incremental.py", "test_ingest.py", "flows/test_heal.py", "site/test_publish.py", "test_windows.py",
+    "test_history.py", "site/test_browser.py", "test_bad_input.py", "warehouse/test_transactions.py",
+    "test_recorded_market.py", "flows/test_pairs.py", "recent/test_past.py",
 )  # fmt: skip
 """They begin first: a file that begins last and takes a minute would keep the other workers waiting."""
 

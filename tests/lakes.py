@@ -98,12 +98,13 @@ def settings_at(folder: Path, **changes: Any) -> Settings:
 
 
 def copied(made: Path, home: Path) -> Location:
-    """A copy of a warehouse's folder that nobody has open: its catalog is told where its data lies now."""
+    """A copy of a warehouse's folder that nobody has open."""
     shutil.copytree(made, home)
-    return _settled(Location(home))
+    return settled(Location(home))
 
 
-def _settled(location: Location) -> Location:
+def settled(location: Location) -> Location:
+    """The lake whose folder was copied to its place: its catalog is told where its data lies now."""
     with sqlite3.connect(location.home / "catalog.sqlite") as catalog:
         catalog.execute(
             "UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{location.storage_uri}/"]
@@ -128,7 +129,7 @@ def lake_like(made: Path, folder: Path, **changes: Any) -> Lake:
     """A lake below `folder` with all that was left below `made`: loaded, landed and kept at hand."""
     shutil.copytree(made / "data", folder / "data")
     context = assemble(settings_at(folder, **changes))
-    _settled(context.location)
+    settled(context.location)
     return _opened(context)
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +17,8 @@ import pytest
 
 from flows.cli import main
 from flows.cli.lake import rows
+from tests.lakes import settled
+from tests.once import made_once
 from warehouse.connect import Location, connect
 
 START = datetime(2024, 3, 4)
@@ -88,10 +91,8 @@ class Said(NamedTuple):
         return json.loads(self.out)
 
 
-@pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a warehouse: mine:SPIKE, mine:TREND, lab:Y, lab:X and also:X."""
-    home = tmp_path_factory.mktemp("filled")
+def fill(home: Path) -> None:
+    """A warehouse below `home`: mine:SPIKE, mine:TREND, lab:Y, lab:X and also:X."""
     ys, xs = leashed()
     sources = {
         "also": {"X": xs[:50]},
@@ -104,6 +105,15 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = write_bars(home / f"{source}.csv", series)
             later = [] if source == "mine" else ["--no-derive"]
             assert main(["import", str(file), "--source", source, *later]) == 0
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a warehouse of our own, filled."""
+    made = made_once(tmp_path_factory, "filled", fill)
+    home = tmp_path_factory.mktemp("filled")
+    shutil.copytree(made, home, dirs_exist_ok=True)
+    settled(Location(home / "data" / "warehouse"))
     return home
 
 

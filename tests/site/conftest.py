@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from reports.options import RuleInForce, SiteOptions
 from reports.site import publish
 from tests.lakes import copied
+from tests.once import made_once
 from tests.site import market
 from warehouse.connect import Location, connect
 
@@ -36,44 +38,34 @@ def options(**changes: Any) -> SiteOptions:
     return SiteOptions(**{**usual, "prefect_url": "http://127.0.0.1:4200", **changes})
 
 
-@pytest.fixture(scope="session")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
-    """The synthetic market; read-only by convention: tests that write take `own_lake`."""
-    con, location = market.open_lake(tmp_path_factory.mktemp("market") / "lake")
-    market.fill(con, location, days=3)
-    yield con, location
+def made(folder: Path, **market_of: Any) -> None:
+    """`folder/lake`, closed, and `folder/site`, rendered from it, with a digest that was sent."""
+    con, location = market.open_lake(folder / "lake")
+    market.fill(con, location, **market_of)
+    (folder / "site" / "digests").mkdir(parents=True)
+    (folder / "site" / "digests" / "2026-11-20T1500Z.html").write_text(
+        "<!doctype html><title>Digest</title><p>as sent</p>"
+    )
+    publish(con, folder / "site", options(), "full")
     con.close()
+
+
+@pytest.fixture(scope="session")
+def three_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "three-days", partial(made, days=3))
 
 
 @pytest.fixture(scope="session")
 def one_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The warehouse of a smaller market, closed; for copies of it."""
-    con, location = market.open_lake(tmp_path_factory.mktemp("day") / "lake")
-    market.fill(con, location, days=1, with_pairs=False)
-    con.close()
-    return location.home
+    return made_once(tmp_path_factory, "one-day", partial(made, days=1, with_pairs=False))
 
 
 @pytest.fixture(scope="session")
-def day_site(one_day: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole site of the smaller market; for copies of it."""
-    folder = tmp_path_factory.mktemp("day-site")
-    con = connect(Location(one_day))
-    publish(con, folder, options(), "full")
-    con.close()
-    return folder
-
-
-@pytest.fixture
-def own_site(day_site: Path, tmp_path: Path) -> Path:
-    """The whole site of `own_lake`, which a test may change."""
-    return Path(shutil.copytree(day_site, tmp_path / "site"))
-
-
-@pytest.fixture
-def own_lake(one_day: Path, tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
-    """A smaller lake that a test may change."""
-    location = copied(one_day, tmp_path / "lake")
+def lake(
+    three_days: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
+    """The synthetic market; read-only by convention: tests that write take `own_lake`."""
+    location = copied(three_days / "lake", tmp_path_factory.mktemp("market") / "lake")
     con = connect(location)
     con.execute("SET threads = 1")
     yield con, location
@@ -81,19 +73,30 @@ def own_lake(one_day: Path, tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyCon
 
 
 @pytest.fixture(scope="session")
-def site(lake: tuple[duckdb.DuckDBPyConnection, Location], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(three_days: Path) -> Path:
     """The whole site, rendered once; not to be changed."""
-    folder = tmp_path_factory.mktemp("site")
-    digests = folder / "digests"
-    digests.mkdir()
-    (digests / "2026-11-20T1500Z.html").write_text("<!doctype html><title>Digest</title><p>as sent</p>")
-    publish(lake[0], folder, options(), "full")
-    return folder
+    return three_days / "site"
 
 
 @pytest.fixture
 def site_copy(site: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(site, tmp_path / "site"))
+
+
+@pytest.fixture
+def own_site(one_day: Path, tmp_path: Path) -> Path:
+    """The whole site of `own_lake`, which a test may change."""
+    return Path(shutil.copytree(one_day / "site", tmp_path / "site"))
+
+
+@pytest.fixture
+def own_lake(one_day: Path, tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Location]]:
+    """A smaller lake that a test may change."""
+    location = copied(one_day / "lake", tmp_path / "lake")
+    con = connect(location)
+    con.execute("SET threads = 1")
+    yield con, location
+    con.close()
 
 
 @pytest.fixture(scope="module")
