@@ -58,6 +58,15 @@ class Covered:
     missing: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Who was asked for history: at what market time (naive UTC), whom beside the source, and whether all answered."""
+
+    now: datetime
+    others: tuple[str, ...] = ()
+    is_answered: bool = True
+
+
 def cover(context: Context, con: duckdb.DuckDBPyConnection, days: int = DAYS) -> Covered:
     """Each expected minute of the newest `days` days of every configured series that has bars."""
     watched = {source.name: source.symbols for source in context.settings.sources}
@@ -86,12 +95,12 @@ def cover_loaded(
     first: date,
     last: date,
     asked_until: datetime | None = None,
-    is_answered: bool = True,
+    asked: Asked | None = None,
 ) -> Covered:
     """Coverage of the days [first, last] for every series of `source` with bars there, after history was loaded.
 
     asked_until: the end (naive UTC) of what a venue was asked for: what it left out is a gap then, or had no
-    trade where it leaves quiet minutes out and `is_answered` in full. None for a file: it has no gaps.
+    trade where it leaves quiet minutes out and has answered in full. None for a file: it has no gaps.
     """
     known = tuple(frame(con, f"SELECT symbol FROM core.series WHERE source = {literal(source)}")["symbol"])
     counted, missing = [], []
@@ -109,23 +118,28 @@ def cover_loaded(
     found = pl.concat([pl.DataFrame(schema=_RUN), *missing])
     events = _NO_EVENTS
     if asked_until is not None:
-        events = _events_of_history(con, source, found, asked_until, is_answered)
+        events = _events_of_history(con, source, found, asked or Asked(asked_until))
     return Covered(pl.concat(counted) if counted else pl.DataFrame(), events, found)
 
 
 def _events_of_history(
-    con: duckdb.DuckDBPyConnection, source: str, found: pl.DataFrame, now: datetime, is_answered: bool
+    con: duckdb.DuckDBPyConnection, source: str, found: pl.DataFrame, asked: Asked
 ) -> pl.DataFrame:
     """What the holes of a backfill are: open while the healer can see them, later lost; or without a trade."""
     opened = gap_events(con, found)
-    if not is_answered:
+    if not asked.is_answered:
         return opened if not omits_quiet(source) else opened.filter(pl.col("state") != "open")
-    words = f"{source} answered without them"
-    state = pl.when(pl.col("to_ts") < now - REACH).then(pl.lit("lost")).otherwise(pl.lit("open"))
+    words = "; ".join(f"{venue} answered without them" for venue in (source, *asked.others))
+    state = pl.when(pl.col("to_ts") < asked.now - REACH).then(pl.lit("lost")).otherwise(pl.lit("open"))
     if omits_quiet(source):
         state = pl.lit("no_trade")
     is_new = pl.col("state") == "open"
-    return opened.with_columns(
+    waiting = known_gaps(con).filter(
+        pl.col("source") == source, pl.col("state") == "open", pl.col("to_ts") < asked.now - REACH
+    )
+    again = waiting.join(found, on=["source", "symbol", "from_ts"], how="semi")
+    given_up = again.select(opened.drop("reason").columns).with_columns(reason=pl.lit(None, pl.String))
+    return pl.concat([opened, given_up]).with_columns(
         state=pl.when(is_new).then(state).otherwise("state"),
         reason=pl.when(is_new).then(pl.lit(words)).otherwise("reason"),
     )

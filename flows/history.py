@@ -17,8 +17,9 @@ import duckdb
 import polars as pl
 
 from flows import chunks, touched
+from flows.archives import fill_from_archive
 from flows.context import Context, span_of_sessions, store_sessions
-from flows.covering import cover_loaded, store
+from flows.covering import Asked, cover_loaded, store
 from flows.history_turn import history_turn, is_history_turn_taken
 from flows.runs import Tally, recorded
 from pipelines import derive
@@ -158,10 +159,18 @@ def _backfill(
     if progress:
         progress(len(work), len(work), "windows, indicators, anomalies" if with_derive else "done")
     if with_derive:
+        spans = {name: naive(min(utc(end), now) if end else now) for name, now in asked.items()}
+        archives: dict[str, tuple[str, ...]] = {}
+        for feed in (feed for feed in feeds if feed.source.name in spans):
+            name = feed.source.name
+            span = naive(start), spans[name]
+            for found in fill_from_archive(con, context, stores, feed, span, asked[name]):
+                brought.take(found, 0)
+                archives[name] = (f"{name}_bulk",)
         derive_pending(con, context, run_id, clocks, brought)
-        for name, market_now in asked.items():
-            end_ts = naive(min(utc(end), market_now) if end else market_now)
-            _cover(con, context, run_id, name, naive(start), end_ts, end_ts, is_answered=not brought.problems)
+        for name, end_ts in spans.items():
+            told = Asked(naive(asked[name]), archives.get(name, ()), is_answered=not brought.problems)
+            _cover(con, context, run_id, name, naive(start), end_ts, end_ts, told)
     return brought
 
 
@@ -306,11 +315,11 @@ def _cover(
     first: datetime,
     last: datetime,
     asked_until: datetime | None = None,
-    is_answered: bool = True,
+    asked: Asked | None = None,
 ) -> None:
     """Coverage of the days that were loaded; of what a venue left out, gaps."""
     with writer(context.location):
-        covered = cover_loaded(context, con, source, first.date(), last.date(), asked_until, is_answered)
+        covered = cover_loaded(context, con, source, first.date(), last.date(), asked_until, asked)
         store(context, con, covered, run_id, naive(datetime.now(UTC)))
 
 

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from flows import chunks, history
 from flows.history_turn import history_turn
+from pipelines.market import naive
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, new_lake
@@ -97,6 +99,34 @@ def test_history_behind_the_live_minute_joins_it_without_a_seam(lake: Lake, repl
         "SELECT count(*), count(ret_log) FROM calc.windows WHERE source = 'binance' AND interval = '5m'"
     )
     assert returns == [(72, 71)]
+
+
+def test_a_hole_too_old_for_the_healer_is_looked_for_in_the_archive(lake: Lake, replica: Replica):
+    start = NOW.replace(hour=9, minute=0, second=0) - timedelta(days=40)
+    gone, until = start + timedelta(minutes=30), start + timedelta(hours=3)
+    hole = {"from": gone.isoformat(), "to": (gone + timedelta(minutes=18)).isoformat()}
+    replica.fault("missing_minutes", venue="binance", **hole)
+    broken = replica.fault("truncated", venue="binance_bulk", path="*.zip")
+
+    def gaps() -> list[tuple[Any, ...]]:
+        return lake.rows("SELECT from_ts, minutes, state, origin, reason FROM gaps")
+
+    first = history.backfill(lake.con, lake.context, "run-1", start, until, "binance")
+    assert (first.rows_loaded, len(first.problems)) == (162, 1)
+    assert gaps() == [(naive(gone), 18, "open", None, "no bar came")]
+    absent = replica.fault("status", venue="binance_bulk", status=404)
+    replica.app.faults.remove(broken)
+    second = history.backfill(lake.con, lake.context, "run-2", start, until, "binance")
+    assert (second.rows_loaded, second.chunks_known, second.problems) == (0, second.chunks, [])
+    words = "binance answered without them; binance_bulk answered without them"
+    assert gaps() == [(naive(gone), 18, "lost", None, words)]
+    replica.app.faults.remove(absent)
+    lake.con.execute("DELETE FROM calc.gap_events")
+    third = history.backfill(lake.con, lake.context, "run-3", start, until, "binance")
+    assert (third.rows_loaded, gaps()) == (18, [])
+    origins = "SELECT origin, count(*) FROM bars GROUP BY 1 ORDER BY 1"
+    assert lake.rows(origins) == [("backfill", 162), ("heal", 18)]
+    assert lake.one("SELECT count(*) FROM core.ledger ANTI JOIN core.derived USING (batch_id)") == 0
 
 
 def test_what_cannot_be_asked_for_is_said(lake: Lake):

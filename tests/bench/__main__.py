@@ -24,6 +24,7 @@ WHERE = {
     "minute_cpu": "process",
     "rest_500": "feeds",
     "parse_500": "feeds",
+    "backfill_30d": "history",
     "ingest_landed": "streams",
     "ingest_latency_p99_ms": "streams",
     "indicators_full": "analytics",
