@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import duckdb
 import polars as pl
 
-from flows.chosen import streams_of
+from flows.chosen import key_of, streams_of
 from flows.in_force import settings_in_force
 from flows.limits import known_limits
 from pipelines.analytics.detectors import Thresholds
@@ -20,7 +20,6 @@ from pipelines.analytics.params import IndicatorParams, columns, hidden_columns
 from pipelines.derived import Plan
 from pipelines.ingest import Feed, Stores
 from pipelines.market import CONTINUOUS, Interval, Series, naive
-from pipelines.secrets import SecretError
 from pipelines.settings import Settings
 from pipelines.settings_sources import Source as SourceSettings
 from pipelines.sources import factory, registry
@@ -127,7 +126,7 @@ class Context:
                 weight_share=source.budget * (HISTORY_SHARE if for_history else 1.0),
                 weight_limit=source.rate_limit or None,
                 state_path=self.settings.data_dir / "sources" / f"{source.name}.json",
-                key=_key(source),
+                key=key_of(source),
             )
         )
 
@@ -248,14 +247,6 @@ def span_of_sessions(first: date, last: date) -> tuple[date, date]:
 def _other_than(usual: int, periods: tuple[int, ...]) -> int:
     """The configured period beside the usual one, which every warehouse has anyway."""
     return next((period for period in periods if period != usual), usual)
-
-
-def _key(source: SourceSettings) -> str:
-    """The source's key; none where it is not to be had: the adapter says so, and the other sources go on."""
-    try:
-        return source.api_key.reveal()
-    except SecretError:
-        return ""
 
 
 def _is_loopback(url: str) -> bool:

@@ -33,7 +33,7 @@ ADAPTERS: Mapping[str, str] = {
 NEEDS_KEY = frozenset({"massive", "alpha_vantage", "fmp", "finage"})
 STREAMS = frozenset({"binance", "binance_futures"})
 """Whose trades are streamed unless told otherwise."""
-CAN_STREAM = STREAMS | {"yahoo", "coinbase", "kraken"}
+CAN_STREAM = STREAMS | {"yahoo", "coinbase", "kraken", "massive", "fmp", "finage"}
 
 
 def adapter(value: Any) -> str:
@@ -99,6 +99,8 @@ class Source:
             yield "fallback", f"{self.name} cannot stand in for itself"
         if self.stream and self.name in ADAPTERS and self.name not in CAN_STREAM:
             yield "stream", f"{self.name} has no stream here; there are {', '.join(sorted(CAN_STREAM))}"
+        if self.stream and self.name == "finage" and not self.stream_url and not self.base_url:
+            yield "stream_url", "finage streams at the address of your own account; write stream_url"
         if self.name in NEEDS_KEY and not self.api_key:
             yield "api_key", f'{self.name} needs a key; write api_key = "env:{self.name.upper()}_API_KEY"'
         for symbol, _ in self.calendars:

@@ -34,6 +34,7 @@ from pipelines.replica.venues.binance_futures import BinanceFutures
 from pipelines.replica.venues.binance_streams import BinanceStreams
 from pipelines.replica.venues.coinbase import Coinbase
 from pipelines.replica.venues.keyed import dialects
+from pipelines.replica.venues.keyed_streams import PATHS, KeyedStreams
 from pipelines.replica.venues.kraken import Kraken
 from pipelines.replica.venues.matches_streams import MatchesStreams
 from pipelines.replica.venues.yahoo import Yahoo
@@ -147,6 +148,7 @@ def assemble(
             YahooStreamer(book),
             MatchesStreams(book, "coinbase"),
             MatchesStreams(book, "kraken"),
+            *(KeyedStreams(book, name) for name in PATHS),
         ],
         app.stopping,
     )

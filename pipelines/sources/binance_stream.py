@@ -20,7 +20,7 @@ from pipelines.market import TRADE_SCHEMA
 from pipelines.sources.agg_trades import FIELDS, row_problem
 from pipelines.sources.base import REJECT_SCHEMA
 from pipelines.sources.reading import LATEST_MS, time_of
-from pipelines.sources.streams import StreamTrades, no_rejects
+from pipelines.sources.streams import StreamTrades, VenueStream, no_rejects
 
 _DATA = pl.Struct(
     {
@@ -30,31 +30,19 @@ _DATA = pl.Struct(
 )  # fmt: skip
 
 
-class BinanceStream:
+class BinanceStream(VenueStream):
     """Spot: `<symbol>@aggTrade` on the key-less market-data host."""
 
     name = "binance"
     host = "wss://data-stream.binance.vision"
     route = "/stream"
     symbols_per_line = 200
-    max_age_s = 23.5 * 3600
     silence_s = 60.0
-    heartbeat_s: float | None = None
-    totals_are_told = False
     farewell: bytes | None = b'"serverShutdown"'
-
-    def __init__(self, base_url: str | None = None) -> None:
-        self.base = (base_url or self.host).rstrip("/")
 
     def address(self, symbols: Sequence[str]) -> str:
         names = "/".join(f"{symbol.lower()}@aggTrade" for symbol in symbols)
         return f"{self.base}{self.route}?streams={names}"
-
-    def greetings(self, symbols: Sequence[str]) -> list[str]:
-        return []
-
-    def totals(self, frames: Sequence[bytes]) -> dict[str, float]:
-        return {}
 
     def parse(self, frames: Sequence[bytes], before: Mapping[str, float] | None = None) -> StreamTrades:
         """All frames at once; one by one only those that are no plain trades."""

@@ -5,6 +5,7 @@ A venue says in its own small module where it lives, how one page is asked for a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -58,7 +59,7 @@ class Candle(NamedTuple):
     trades: Any = None
 
 
-class CandleVenue:
+class CandleVenue(ABC):
     """A venue asked for one symbol's candles at a time; subclasses say how."""
 
     name: str
@@ -151,21 +152,21 @@ class CandleVenue:
 
     # What a venue says itself.
 
+    @abstractmethod
     def clock_call(self) -> Call:
         """A request whose answer tells the time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, request: BarRequest) -> Call:
         """The first page of a request; `since` and `until` are filled in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, reply: Reply, body: Any) -> Iterable[Any]:
         """The message's rows; KeyError or TypeError where it is not the documented one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def candle(self, row: Any) -> Candle:
         """One row; KeyError, IndexError, TypeError or ValueError where it is not the documented one."""
-        raise NotImplementedError
 
     def following(self, reply: Reply) -> Call | None:
         """The page after this one."""

@@ -14,27 +14,18 @@ from typing import Any
 
 import orjson
 
-from pipelines.sources.streams import StreamTrades
+from pipelines.sources.streams import StreamTrades, VenueStream
 from pipelines.sources.told_trades import Told, count, moment, number, read_frames, side
 
 MAKER = {"sell": "buy", "buy": "sell"}
 CHANNELS = ("matches", "heartbeat")
 
 
-class CoinbaseStream:
+class CoinbaseStream(VenueStream):
     """Spot products by Coinbase's names, such as `BTC-USDT`."""
 
     name = "coinbase"
     host = "wss://ws-feed.exchange.coinbase.com"
-    symbols_per_line = 100
-    max_age_s = 23.5 * 3600
-    silence_s = 30.0
-    heartbeat_s: float | None = None
-    totals_are_told = False
-    farewell: bytes | None = None
-
-    def __init__(self, base_url: str | None = None) -> None:
-        self.base = (base_url or self.host).rstrip("/")
 
     def address(self, symbols: Sequence[str]) -> str:
         return f"{self.base}/"
@@ -42,9 +33,6 @@ class CoinbaseStream:
     def greetings(self, symbols: Sequence[str]) -> list[str]:
         wanted = {"type": "subscribe", "product_ids": list(symbols), "channels": list(CHANNELS)}
         return [orjson.dumps(wanted).decode()]
-
-    def totals(self, frames: Sequence[bytes]) -> dict[str, float]:
-        return {}
 
     def parse(self, frames: Sequence[bytes], before: Mapping[str, float] | None = None) -> StreamTrades:
         return read_frames(self.name, frames, _matches)

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from pipelines.market import naive
-from pipelines.sources.streams import StreamTrades
+from pipelines.sources.streams import StreamTrades, VenueStream
 from pipelines.sources.told_trades import Told, count, legs, moment, number, read_frames, side
 
 TAKER = {"sell": "sell", "buy": "buy", "s": "sell", "b": "buy"}
@@ -27,20 +27,11 @@ OURS = {"BTC": "XBT", "DOGE": "XDG"}
 THEIRS = {ours: theirs for theirs, ours in OURS.items()}
 
 
-class KrakenStream:
+class KrakenStream(VenueStream):
     """Spot pairs by Kraken's short names, such as `XBTUSDT`."""
 
     name = "kraken"
     host = "wss://ws.kraken.com"
-    symbols_per_line = 100
-    max_age_s = 23.5 * 3600
-    silence_s = 30.0
-    heartbeat_s: float | None = None
-    totals_are_told = False
-    farewell: bytes | None = None
-
-    def __init__(self, base_url: str | None = None) -> None:
-        self.base = (base_url or self.host).rstrip("/")
 
     def address(self, symbols: Sequence[str]) -> str:
         return f"{self.base}/v2"
@@ -48,9 +39,6 @@ class KrakenStream:
     def greetings(self, symbols: Sequence[str]) -> list[str]:
         params = {"channel": "trade", "symbol": [pair_of(symbol) for symbol in symbols], "snapshot": False}
         return [orjson.dumps({"method": "subscribe", "params": params}).decode()]
-
-    def totals(self, frames: Sequence[bytes]) -> dict[str, float]:
-        return {}
 
     def parse(self, frames: Sequence[bytes], before: Mapping[str, float] | None = None) -> StreamTrades:
         return read_frames(self.name, frames, _trades)

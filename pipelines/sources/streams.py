@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -36,6 +37,7 @@ class Stream(Protocol):
     """How often `greetings` is said again to keep the connection awake; None: never."""
     totals_are_told: bool
     """Whether frames tell the session's total so far instead of each trade."""
+    needs_key: bool
     farewell: bytes | None
     """What a frame holds by which the venue announces that it will close; None where it does not."""
 
@@ -59,10 +61,39 @@ class Stream(Protocol):
         ...
 
 
+class VenueStream(ABC):
+    """What most venues' streams have in common; a subclass says where it lives, what to say, and what is said there."""
+
+    name: str
+    host: str
+    symbols_per_line = 100
+    max_age_s = 23.5 * 3600
+    silence_s = 30.0
+    heartbeat_s: float | None = None
+    totals_are_told = False
+    farewell: bytes | None = None
+    needs_key = False
+
+    def __init__(self, base_url: str | None = None, key: str = "") -> None:
+        self.base, self.key = (base_url or self.host).rstrip("/"), key
+
+    @abstractmethod
+    def address(self, symbols: Sequence[str]) -> str: ...
+
+    @abstractmethod
+    def parse(self, frames: Sequence[bytes], before: Mapping[str, float] | None = None) -> StreamTrades: ...
+
+    def greetings(self, symbols: Sequence[str]) -> list[str]:
+        return []
+
+    def totals(self, frames: Sequence[bytes]) -> dict[str, float]:
+        return {}
+
+
 class StreamFactory(Protocol):
     """Usually the stream's class; None as address means the venue's own."""
 
-    def __call__(self, base_url: str | None = None) -> Stream: ...
+    def __call__(self, base_url: str | None = None, key: str = "") -> Stream: ...
 
 
 def websocket_url(url: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import orjson
 import polars as pl
@@ -15,18 +16,20 @@ from pipelines.sources.base import REJECT_SCHEMA
 from pipelines.sources.reading import is_count, is_number
 from pipelines.sources.streams import StreamTrades
 
+LATEST_US = 4_102_444_800_000_000
+"""The year 2100."""
 QUOTES = ("USDT", "USDC", "USD", "EUR", "GBP", "CHF", "BTC", "XBT", "ETH")
 
 
 class Told(NamedTuple):
-    """One trade as a venue told it; `side` is the aggressor's."""
+    """One trade as a venue told it; `side` is the aggressor's, None where the venue does not say."""
 
     symbol: str
     trade_id: int
     ts: datetime
     price: float
     qty: float
-    side: str
+    side: str | None
 
 
 def read_frames(source: str, frames: Sequence[bytes], read: Callable[[Any], Sequence[Told]]) -> StreamTrades:
@@ -69,6 +72,25 @@ def moment(text: Any) -> datetime:
     """ISO 8601 as naive UTC; raises ValueError."""
     at = datetime.fromisoformat(str(text))
     return naive(at if at.tzinfo else at.replace(tzinfo=UTC))
+
+
+def epoch_moment(value: Any) -> datetime:
+    """Epoch milliseconds, micro- or nanoseconds, told by their size, as naive UTC; raises ValueError."""
+    ticks = count(value)
+    scale = next((scale for least, scale in ((10**17, 1000), (10**14, 1)) if ticks >= least), None)
+    micros = ticks * 1000 if scale is None else ticks // scale
+    if not 0 < micros < LATEST_US:
+        raise ValueError(f"{value!r} is not an epoch time")
+    return datetime(1970, 1, 1) + timedelta(microseconds=micros)
+
+
+def nameless_id(ts: datetime, price: float, qty: float) -> int:
+    """The id of a trade whose venue gives none: the same trade told twice has the same one.
+
+    Its time in milliseconds and six digits of its price and size: two trades are taken for one where all three are equal.
+    """
+    millis = (ts - datetime(1970, 1, 1)) // timedelta(milliseconds=1)
+    return millis * 1_000_000 + crc32(f"{price!r} {qty!r}".encode()) % 1_000_000
 
 
 def side(value: Any, words: Mapping[str, str]) -> str:

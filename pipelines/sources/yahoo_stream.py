@@ -21,7 +21,7 @@ import polars as pl
 from pipelines.market import TRADE_SCHEMA
 from pipelines.sources.base import REJECT_SCHEMA
 from pipelines.sources.reading import time_of
-from pipelines.sources.streams import StreamTrades
+from pipelines.sources.streams import StreamTrades, VenueStream
 
 _VARINT, _DOUBLE, _BYTES, _FLOAT = 0, 1, 2, 5
 _UNSIGNED = (6, 7)
@@ -37,20 +37,15 @@ class Glance(NamedTuple):
     day_volume: int | None
 
 
-class YahooStream:
+class YahooStream(VenueStream):
     """Subscriptions are repeated every 15 seconds, which keeps the connection awake."""
 
     name = "yahoo"
     host = "wss://streamer.finance.yahoo.com"
-    symbols_per_line = 100
     max_age_s = 6 * 3600.0
     silence_s = 300.0
     heartbeat_s: float | None = 15.0
     totals_are_told = True
-    farewell: bytes | None = None
-
-    def __init__(self, base_url: str | None = None) -> None:
-        self.base = (base_url or self.host).rstrip("/")
 
     def address(self, symbols: Sequence[str]) -> str:
         return f"{self.base}/?version=2"

@@ -22,9 +22,12 @@ from pipelines.settings_sources import CAN_STREAM
 from pipelines.sources.binance_stream import BinanceFuturesStream, BinanceStream
 from pipelines.sources.coinbase_stream import CoinbaseStream
 from pipelines.sources.feed_socket import Batching
+from pipelines.sources.finage_stream import FinageStream
+from pipelines.sources.fmp_stream import FmpStream
 from pipelines.sources.follow import Line, Patience, lines
 from pipelines.sources.kraken_stream import KrakenStream
-from pipelines.sources.stream_registry import STREAMS
+from pipelines.sources.massive_stream import MassiveStream
+from pipelines.sources.stream_registry import STREAMS, stream_of
 from pipelines.sources.streams import websocket_url
 from pipelines.sources.yahoo_stream import YahooStream, decode
 from tests.replica.conftest import NOON
@@ -336,6 +339,65 @@ def test_an_announced_shutdown_and_old_age_are_handed_over_without_a_missing_tra
     ids = sorted(set(heard.ids))
     assert ids == list(range(ids[0], ids[-1] + 1))
     assert line.status.connections == 4
+
+
+KEYED = {"massive": "", "fmp": "/fmp", "finage": "/finage"}
+"""Source -> where the replica has its websocket, unless at the address its host has."""
+
+
+@pytest.mark.capability("ING-04")
+@pytest.mark.parametrize("name", KEYED)
+def test_the_keyed_providers_stream_their_trades_and_give_none_without_a_good_key(
+    replica: Replica, name: str
+):
+    replica.clock.set(NOON.replace(hour=15))
+    began = replica.clock.now()
+
+    async def act(line: Line, heard: Heard) -> None:
+        await until(lambda: len(heard.frames) >= len(line.stream.greetings(("AAPL",))))
+        replica.clock.advance(120)
+        (one,) = replica.streams.open
+        await until(lambda: one.session.now == replica.clock.now() and len(heard.frames) >= one.sent)
+
+    def trades(key: str) -> pl.DataFrame:
+        stream = stream_of(name, f"{replica.ws_url}{KEYED[name]}", "", key)
+        assert stream
+        _, heard = follow(replica, act, stream, ("AAPL",))
+        read = stream.parse(heard.frames, {})
+        assert read.rejects.is_empty()
+        return read.trades
+
+    found = trades("simulated")
+    truth = replica.ask("trades", venue=name, symbol="AAPL", **{"from": began + 0.001, "to": began + 120.001})
+    rows = [
+        row[:5]
+        for row in found.select("price", "qty", pl.col("ts").dt.epoch("ms"), "symbol", "source").rows()
+    ]
+    assert rows == [(row[1], row[2], row[5], "AAPL", name) for row in truth["rows"]]
+    assert found["trade_id"].n_unique() == found.height > 5
+    assert trades("wrong" if name != "finage" else "").is_empty() == (name != "finage")
+    assert stream_of(name, replica.ws_url) is None or name == "finage"
+
+
+@pytest.mark.parametrize(
+    ("stream", "said", "broken"),
+    [
+        (MassiveStream(), [{"ev": "T", "sym": "MSFT", "i": "1", "p": 114.125, "s": 100, "t": 1536036818784, "q": 7, "x": 4}], {"q": "x"}),
+        (FmpStream(), {"s": "msft", "t": 1536036818784000000, "type": "T", "lp": 114.125, "ls": 100, "ap": 1}, {"t": -1}),
+        (FinageStream(), {"s": "MSFT", "p": "114.125", "t": 1536036818784, "v": "100", "dc": "0"}, {"v": None}),
+    ],
+)  # fmt: skip
+def test_a_keyed_providers_trade_is_read_once_and_a_broken_one_is_kept_word_for_word(stream, said, broken):
+    spoiled = [said[0] | broken] if isinstance(said, list) else said | broken
+    status = {"status": 200, "message": "Authenticated"}
+    other = [status] if isinstance(said, list) else status
+    frames = [orjson.dumps(one) for one in (said, said, spoiled, other)]
+    read = stream.parse(frames)
+    columns = ("symbol", "ts", "price", "qty", "side", "fills")
+    at = datetime(2018, 9, 4, 4, 53, 38, 784000)
+    assert read.trades.select(columns).rows() == [("MSFT", at, 114.125, 100.0, None, 1)] * 2
+    assert read.trades["trade_id"].n_unique() == 1
+    assert (read.rejects["payload"].to_list(), read.others) == ([frames[2].decode()], 1)
 
 
 def test_a_connection_that_only_looks_open_is_replaced(replica: Replica):

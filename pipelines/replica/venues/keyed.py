@@ -6,6 +6,7 @@ The key `simulated` is taken, `exhausted` has spent its quota, every other one i
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -23,7 +24,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 Write = Callable[[list[Row]], Any]
 
 
-class Keyed:
+class Keyed(ABC):
     """What the four share: who may ask, and the minutes of a share."""
 
     name = ""
@@ -34,8 +35,8 @@ class Keyed:
     def __init__(self, book: Book) -> None:
         self.book = book
 
-    def owns(self, path: str) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def owns(self, path: str) -> bool: ...
 
     def symbol(self, request: Request) -> str:
         return dict(request.params).get("symbol", "")
@@ -56,8 +57,9 @@ class Keyed:
     def key(self, request: Request) -> str:
         return dict(request.params).get("apikey", "")
 
+    @abstractmethod
     def bars(self, request: Request, symbol: str, params: dict[str, str], now: float) -> Reply:
-        raise NotImplementedError
+        """The answer to a request with a good key; ValueError or KeyError for one that is wrong."""
 
     def minutes(self, symbol: str, start_s: float, end_s: float, now: float) -> Bars:
         """The traded minutes of a share, the running one last; ValueError for one that is not listed."""

@@ -55,14 +55,14 @@ class CoinbaseSession(Following):
     """`{"type": "subscribe", "product_ids": [..], "channels": ["matches", "heartbeat"]}`."""
 
     def hear(self, text: str) -> str | None:
-        said = _object(text)
+        said = said_object(text)
         if said.get("type") != "subscribe":
-            return _said(
+            return message(
                 {"type": "error", "message": "Failed to subscribe", "reason": "Type has to be subscribe"}
             )
         wanted = [str(name) for name in said.get("product_ids", [])]
         if unknown := [name for name in wanted if not self.follow(name)]:
-            return _said(
+            return message(
                 {
                     "type": "error",
                     "message": "Failed to subscribe",
@@ -70,21 +70,21 @@ class CoinbaseSession(Following):
                 }
             )
         channels = [{"name": str(name), "product_ids": wanted} for name in said.get("channels", [])]
-        return _said({"type": "subscriptions", "channels": channels})
+        return message({"type": "subscriptions", "channels": channels})
 
     def due(self, now: float) -> list[Frame]:
         frames = []
         if self.beats(now):
-            frames = [Frame(_said({"type": "heartbeat", "sequence": 1, "product_id": name, "time": iso(now)}), name)
+            frames = [Frame(message({"type": "heartbeat", "sequence": 1, "product_id": name, "time": iso(now)}), name)
                       for name in self.seen_ms]  # fmt: skip
         for symbol in list(self.seen_ms):
-            for number, price, qty, at_ms, sold in _rows(self.fresh(symbol, now)):
+            for number, price, qty, at_ms, sold in rows_of(self.fresh(symbol, now)):
                 match = {
                     "type": "match", "trade_id": number, "maker_order_id": "0", "taker_order_id": "0",
                     "side": "buy" if sold else "sell", "size": f"{qty:.8f}", "price": f"{price:.8f}",
                     "product_id": symbol, "sequence": number, "time": iso(at_ms / 1000),
                 }  # fmt: skip
-                frames.append(Frame(_said(match), symbol, number))
+                frames.append(Frame(message(match), symbol, number))
         return frames
 
 
@@ -92,25 +92,25 @@ class KrakenSession(Following):
     """`{"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USDT"]}}`."""
 
     def hear(self, text: str) -> str | None:
-        said = _object(text)
+        said = said_object(text)
         params = said.get("params")
         if said.get("method") != "subscribe" or not isinstance(params, dict):
-            return _said({"error": "Unsupported event", "success": False})
+            return message({"error": "Unsupported event", "success": False})
         unknown = [pair for pair in params.get("symbol", []) if not self.follow(str(pair))]
         if unknown:
-            return _said({"error": f"Currency pair not supported {unknown[0]}", "success": False})
-        return _said({"method": "subscribe", "result": params, "success": True})
+            return message({"error": f"Currency pair not supported {unknown[0]}", "success": False})
+        return message({"method": "subscribe", "result": params, "success": True})
 
     def due(self, now: float) -> list[Frame]:
         frames = [Frame('{"channel":"heartbeat"}', "")] if self.beats(now) else []
         for pair in list(self.seen_ms):
-            for number, price, qty, at_ms, sold in _rows(self.fresh(pair, now)):
+            for number, price, qty, at_ms, sold in rows_of(self.fresh(pair, now)):
                 trade = {
                     "symbol": pair, "side": "sell" if sold else "buy", "price": price, "qty": qty,
                     "ord_type": "market", "trade_id": number, "timestamp": iso(at_ms / 1000),
                 }  # fmt: skip
                 frames.append(
-                    Frame(_said({"channel": "trade", "type": "update", "data": [trade]}), pair, number)
+                    Frame(message({"channel": "trade", "type": "update", "data": [trade]}), pair, number)
                 )
         return frames
 
@@ -127,12 +127,12 @@ class MatchesStreams:
         return KrakenSession(self.book, self.name, now) if path == "/v2" else None
 
 
-def _rows(trades: Trades) -> list[tuple[int, float, float, int, bool]]:
+def rows_of(trades: Trades) -> list[tuple[int, float, float, int, bool]]:
     columns = (trades.id, trades.price, trades.qty, trades.time_ms, trades.buyer_is_maker)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _object(text: str) -> dict[str, Any]:
+def said_object(text: str) -> dict[str, Any]:
     try:
         said = orjson.loads(text)
     except ValueError:
@@ -140,7 +140,7 @@ def _object(text: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _said(value: dict[str, Any]) -> str:
+def message(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
