@@ -125,7 +125,10 @@ def test_a_page_asks_for_nothing_outside_its_folder(site):
 
 
 @pytest.mark.capability("UI-08")
-def test_an_empty_value_says_how_many_bars_it_waits_for(site):
+@pytest.mark.capability("ING-12")
+def test_an_empty_value_says_how_many_bars_it_waits_for(lake, site):
+    wanting = "SELECT DISTINCT sma_20, zscore_20, volatility_20 FROM indicators WHERE symbol = 'NEWUSDT' AND interval = '1m'"
+    assert lake[0].execute(wanting).fetchall() == [(None, None, None)]
     said = plain(site, "symbols/binance-NEWUSDT.html")
     assert "12 of 20" in said
     assert "12 of 15 bars" in said
