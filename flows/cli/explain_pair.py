@@ -11,13 +11,15 @@ from flows.cli.explanation import Check, Explanation
 from flows.cli.lake import Connection, Row, close_to, rows
 from flows.context import Context
 from flows.pair_universe import scan_params
+from pipelines.analytics.cointegration import benjamini_hochberg
 from pipelines.analytics.examine import examine
-from pipelines.analytics.fits import fit
+from pipelines.analytics.fits import fit, own_unit_root
 from warehouse.errors import TapewatchError
 from warehouse.stage import frame, literal
 
 SHARED = ("q_bh", "tested", "adf_p_y", "adf_p_x")
-"""What does not follow from the common bars of the two alone."""
+"""What does not follow from the common bars of the two alone: q from all pairs tested with them, a leg's own unit root
+from all of its bars."""
 SHOWN = 5
 
 
@@ -38,6 +40,7 @@ def explain_pair(con: Connection, context: Context, row: Row) -> Explanation:
     """The verdict's numbers from the newest bars both legs had then, by the settings in force now."""
     told = Explanation(f"{row['symbol_y']} against {row['symbol_x']}: {row['reason']}")
     told.facts = {name: row[name] for name in ("interval", "fitted_at", "n", "state", "q_bh", "tested")}
+    told.facts["run_id"] = _run_of(con, row)
     told.sql = closes_sql(row)
     closes = frame(con, told.sql).sort("ts")
     told.sample_name = f"The newest {SHOWN} of the bars in common"
@@ -56,6 +59,8 @@ def explain_pair(con: Connection, context: Context, row: Row) -> Explanation:
         for name, value in row.items()
         if isinstance(value, int | float) and name not in SHARED
     ]
+    told.checks += _alone(con, context, row)
+    told.checks += _together(con, context, row, told)
     told.formulas = [
         f"y = {again['alpha_ols']:.6g} + {again['beta_ols']:.6g} x on the logarithms; its residual's unit root: "
         f"t = {again['eg_stat']:.6g} with {again['lags']} lags, p = {again['eg_p']:.4g}",
@@ -65,6 +70,46 @@ def explain_pair(con: Connection, context: Context, row: Row) -> Explanation:
     if not all(check.is_equal for check in told.checks):
         told.notes.append("Something differs: bars were revised or came later, or [pairs] was changed since.")
     return told
+
+
+def _run_of(con: Connection, row: Row) -> str | None:
+    found = rows(
+        con,
+        f"SELECT run_id FROM calc.pair_stats WHERE pair = {literal(row['pair'])} "
+        f"AND interval = {literal(row['interval'])} AND fitted_at = {literal(row['fitted_at'])}",
+    )
+    return str(found[0]["run_id"]) if found else None
+
+
+def _alone(con: Connection, context: Context, row: Row) -> list[Check]:
+    """Each leg's own unit root, from the newest bars it had then."""
+    params, checks = scan_params(context), []
+    for leg in "yx":
+        closes = frame(
+            con,
+            f"SELECT ts, close FROM ohlcv WHERE source = {literal(row[f'source_{leg}'])} "
+            f"AND symbol = {literal(row[f'symbol_{leg}'])} AND interval = {literal(row['interval'])} AND is_complete "
+            f"AND ts <= {literal(row['fitted_at'])} ORDER BY ts DESC LIMIT {params.lookback}",
+        ).sort("ts")
+        checks.append(Check(f"adf_p_{leg}", row[f"adf_p_{leg}"], own_unit_root(closes["close"], params)))
+    return checks
+
+
+def _together(con: Connection, context: Context, row: Row, told: Explanation) -> list[Check]:
+    """q again from the larger p of every pair the run tested; a note where not all of them were stored."""
+    known = frame(
+        con,
+        f"SELECT pair, p_max FROM calc.pair_stats WHERE run_id = {literal(told.facts['run_id'])} "
+        f"AND interval = {literal(row['interval'])} AND p_max IS NOT NULL ORDER BY pair",
+    )
+    if known.height != row["tested"]:
+        told.notes.append(
+            f"q is over {row['tested']} pairs of which {known.height} were fitted anew in that run (a closed market's are "
+            "not), so it cannot be computed again."
+        )
+        return []
+    q = benjamini_hochberg(known["p_max"].to_numpy(), scan_params(context).dependent)
+    return [Check("q_bh", row["q_bh"], float(q[known["pair"].to_list().index(row["pair"])]))]
 
 
 def closes_sql(row: Row) -> str:

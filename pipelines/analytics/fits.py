@@ -74,7 +74,7 @@ def fit(closes: pl.DataFrame, scan: Scan, which: Integers, fitted_at: datetime) 
     legs = {
         leg for i, pair in zip(which.tolist(), pairs, strict=True) if i not in scan.reasons for leg in pair
     }
-    alone = {leg: _alone(closes[leg], scan.params) for leg in legs}
+    alone = {leg: own_unit_root(closes[leg], scan.params) for leg in legs}
     for name, leg in (("adf_p_y", 0), ("adf_p_x", 1)):
         numbers[name] = np.array([_number(alone.get(pair[leg])) for pair in pairs], dtype=np.float64)
     row = np.full(len(scan.pairs), -1, dtype=np.int64)
@@ -180,7 +180,7 @@ def _found(numbers: Columns, i: int, y: Floats, x: Floats, evidence: Evidence, p
     return words(evidence, life.bars if life else None, None if math.isnan(broken) else bool(broken), later)
 
 
-def _alone(closes: pl.Series, params: ScanParams) -> float | None:
+def own_unit_root(closes: pl.Series, params: ScanParams) -> float | None:
     """p of a series' own unit root, as cointegration supposes there is one; None if that cannot be tested."""
     prices = closes.cast(pl.Float64).fill_nan(None).drop_nulls().tail(params.lookback).to_numpy()
     values = scaled(prices, params.log)

@@ -295,6 +295,8 @@ def test_a_verdict_is_explained_by_the_stored_rows(lake):
     assert "3 pairs tested" in told.headline
     numbers = {check.number: check for check in told.checks}
     assert {"eg_stat", "p_max", "beta_theil_sen", "half_life_bars", "zscore", "holdout_p"} <= set(numbers)
+    assert {"q_bh", "adf_p_y", "adf_p_x"} <= set(numbers)
+    assert told.facts["run_id"] == "run-p"
     for check in told.checks:
         assert check.recomputed == pytest.approx(check.stored, rel=1e-12), check.number
     with pytest.raises(TapewatchError, match="did you mean binance-BTCUSDT~binance-ETHUSDT"):
