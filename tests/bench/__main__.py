@@ -42,7 +42,7 @@ WHERE = {
 """Id -> module; each is imported only when it runs, since a peer's import may cost seconds."""
 MORE_CORES = frozenset(
     {"indicators_full", "baseline_minute", "pairs_aic_fast", "pairs_aic_numpy", "pairs_sliding", "corr_matrix",
-     "resample_5m", "query_mix"}
+     "query_mix"}
 )  # fmt: skip
 """Work of libraries that use as many cores as they are allowed: `--full` measures it with all of them as well."""
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -50,7 +50,7 @@ def test_seconds_of_two_streams_of_trades_are_a_pair(bare: Path, tapewatch: Comm
             at = f"2024-03-04T00:{second // 60:02}:{second % 60:02}Z"
             rows.append(f"{symbol},{at},{2 * second + number},{math.exp(log):.8f},1\n")
     (bare / "trades.csv").write_text("".join(["symbol,ts,trade_id,price,qty\n", *rows]))
-    assert tapewatch("import", str(bare / "trades.csv"), "--source", "lab").code == 0
+    assert tapewatch("import", str(bare / "trades.csv"), "--source", "lab", "--no-derive").code == 0
     names = ("--interval", "1s", "--window", "20", "--lookback", "600")
     row = tapewatch("pair", "ETHUSDT", "BTCUSDT", *names, "--json").json()
     assert (row["interval"], row["n"], row["is_cointegrated"]) == ("1s", 600, True)
