@@ -39,8 +39,10 @@ SYMBOLS = {
     "kraken": ("XBTUSDT",),
 }
 STREAMED = ("binance", "coinbase", "kraken")
-HOLES, HEALS = 0.15, 0.1
-"""Chance of a hole that stays, and of a run of healing, in each minute."""
+HOLES = 0.15
+"""Chance of a hole that stays, in each minute."""
+CHORES = {"heal": 0.1, "maintain": 0.03}
+"""Chance of a run of each beside the minute's; the hourly upkeep comes more often, as much happens here."""
 REPLICA_SHARE = COLLECTOR_SHARE = 0.12
 """Part of the kills that hit the replica, and the collector."""
 PEACE = 12
@@ -124,8 +126,9 @@ class Chaos:
             self.revise()
         if self.dice.random() < HOLES:
             self.lose()
-        if self.dice.random() < HEALS:
-            self.runs["healed" if self.runner.run(what="heal") == 0 else "not healed"] += 1
+        for chore, chance in CHORES.items():
+            if self.dice.random() < chance:
+                self.runs[f"{chore}: {'completed' if self.runner.run(what=chore) == 0 else 'failed'}"] += 1
 
     def lose(self) -> None:
         """Something of the coming minutes is never given by anybody, after a restart neither."""
@@ -188,7 +191,7 @@ class Chaos:
             self.replica.start()
             self.kills["replica"] += 1
             return
-        what = "heal" if self.dice.random() < HEALS else "run"
+        what = self.dice.choices(("run", *CHORES), (1 - sum(CHORES.values()), *CHORES.values()))[0]
         while self.runner.run(self.dice.random() * self.runner.run_s, what) >= 0:
             self.runs["finished before the kill"] += 1
         self.kills[what] += 1

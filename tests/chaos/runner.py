@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.runner`: for each line on stdin a minute of the platform, or `heal`, in a process of its own.
+"""`python -m tests.chaos.runner`: for each line on stdin (run, heal, maintain) that work in a process of its own.
 
 Everything is imported once; a run is a fork, so that it begins at once and can be killed at any moment of its work.
 Says `started PID`, what the run acknowledges (`ack BATCH ROWS`, `done STATE`), and `ended STATUS`.
@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from flows import walk
-from flows.context import assemble, prepare
+from flows.context import assemble, prepare, writing
 from flows.heal import run_heal
+from flows.maintain import run_maintenance
 from flows.processes import die_with_parent
 from flows.streaming import load_streamed
 from warehouse.connect import connect
@@ -30,7 +31,7 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _child(healing if line.strip() == "heal" else minute)
+            _child(WORK[line.strip()])
         say(f"started {child}")
         _, status = os.waitpid(child, 0)
         say(f"ended {os.waitstatus_to_exitcode(status)}")
@@ -54,12 +55,21 @@ def minute() -> None:
     say("done " + ",".join(f"{one.source}={one.state}" for one in run.ingested))
 
 
-def healing() -> None:
+def heal() -> None:
     """The step of `flows.heal`, a little sooner resigned."""
     context = assemble()
-    con = connect(context.location)
-    prepare(con, context)
-    run_heal(context, con, str(uuid4()), give_up_after=GIVE_UP_AFTER)
+    with writing(context) as con:
+        run_heal(context, con, str(uuid4()), give_up_after=GIVE_UP_AFTER)
+
+
+def maintain() -> None:
+    """The step of `flows.maintain`."""
+    context = assemble()
+    with writing(context) as con:
+        run_maintenance(context, con, str(uuid4()))
+
+
+WORK = {"run": minute, "heal": heal, "maintain": maintain}
 
 
 def say(text: str) -> None:
