@@ -111,8 +111,8 @@ def _all_within(y: Floats, x: Floats, low: float, high: float) -> tuple[int, Flo
 @compiled
 def pick(values: Floats, ranks: Integers) -> Floats:
     """The values of these ranks, in linear time: only the bins that hold one are sorted."""
-    low = high = values[0]
-    holes = 0
+    low, high, holes = values[0], values[0], 0
+    # One pass instead of min() and max(), which look for NaN at every step.
     for value in values:
         low, high = value if value < low else low, value if value > high else high
         holes += value != value

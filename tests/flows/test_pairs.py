@@ -18,6 +18,8 @@ from flows.pairs import run_pairs
 from pipelines.analytics.examine import ScanParams, examine
 from pipelines.analytics.panels import panels, wide
 from pipelines.settings_alerts import Channel
+from reports.options import SiteOptions
+from reports.site import publish
 from tests.warehouse.conftest import MINUTE, NOON, Lake, aware, bars
 from warehouse.connect import transaction
 from warehouse.errors import TapewatchError
@@ -181,7 +183,7 @@ def test_a_stretched_pair_is_an_anomaly_that_explain_recomputes(lake):
     assert "SELECT y.ts" in told.sql
 
 
-def test_a_correlation_that_breaks_is_an_anomaly_that_explain_recomputes(lake):
+def test_a_correlation_that_breaks_is_an_anomaly_on_the_pages_that_explain_recomputes(lake, tmp_path):
     rng = np.random.default_rng(3)
     steps = rng.normal(0, 1e-3, (3, BARS))
     steps[1] = 0.9 * steps[0] + 0.3 * steps[1]
@@ -200,6 +202,11 @@ def test_a_correlation_that_breaks_is_an_anomaly_that_explain_recomputes(lake):
     assert (abs(row["value"]) < 0.3, row["baseline"] > 0.9, row["zscore"] < -5) == (True, True, True)
     assert "over the newest 60 returns" in row["reason"]
     assert "over the 539 before them" in row["reason"]
+    options = SiteOptions(now=aware(NOON), simulated=True, run_id="run-p")
+    publish(lake.con, tmp_path / "site", options, "full")
+    listed = (tmp_path / "site/anomalies/index.html").read_text()
+    assert "Correlation break 1m" in listed
+    assert 'pairs/binance-AUSDT~binance-BUSDT.html">AUSDT / BUSDT<' in listed
     told = explain_anomaly(lake.con, lake.context, row)
     assert told.as_json()["equal"], told.checks
     one, other = (np.diff(np.log(prices[f"{leg}USDT"])) for leg in "AB")
