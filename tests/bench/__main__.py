@@ -21,6 +21,7 @@ from tests.bench.framework import Measured, Size, known, machine, save, signed, 
 
 WHERE = {
     "minute": "minute",
+    "late_tick": "late",
     "minute_cpu": "process",
     "rest_500": "feeds",
     "parse_500": "feeds",

@@ -55,12 +55,12 @@ class Ours:
         with self._timed("recall"):
             self.past = past_at_hand(self.con, self.context.recent, self.wanted)
 
-    def run(self, replies: Sequence[Reply], market_now: datetime) -> None:
-        """One minute: everything of it is committed when this returns."""
+    def run(self, replies: Sequence[Reply], market_now: datetime, batch: str | None = None) -> None:
+        """One minute: everything of it is committed when this returns. batch: its id, if not the minute's."""
         plan, location, now = self.context.plan, self.context.location, naive(market_now)
         stores = self.context.stores(self.con, "bench")
         with self._timed("parse"):
-            delivery = self._read(stores, replies, market_now)
+            delivery = self._read(stores, replies, market_now, batch or batch_id(SOURCE, "rest", market_now))
         with writer(location):
             with self._timed("derive"):
                 self.work = work_out(stores, [delivery], {SOURCE: now}, plan, self.past)
@@ -72,8 +72,7 @@ class Ours:
         with self._timed("remember"), writer(self.context.location):
             remember(self.con, self.context.recent, self.work, self.past)
 
-    def _read(self, stores: Stores, replies: Sequence[Reply], market_now: datetime) -> Delivery:
-        batch = batch_id(SOURCE, "rest", market_now)
+    def _read(self, stores: Stores, replies: Sequence[Reply], market_now: datetime, batch: str) -> Delivery:
         landed = Landed(batch_path(stores.landing, batch), batch, "", 0, len(replies))
         return read_replies(self.source, stores, landed, "rest", replies, market_now)[0]
 
