@@ -261,8 +261,7 @@ def baseline_rows(
     rows = rows.with_columns(slot=pl.col("bucket") // SLOT)
     series = ["source", "symbol", "interval", "slot"]
     thin = rows.filter(pl.col("sessions") < min_sessions)
-    if thin.height:
-        stage(con, "thin", thin.select(series).unique())
+    if thin.height and _is_any_old(con, thin.select(series).unique(), min_sessions, f"{literal(session)}"):
         coarse = frame(con, render("volume_coarse", session=session, sessions=sessions, slot=SLOT))
         coarse = coarse.filter(pl.col("sessions") >= min_sessions).with_columns(
             pl.col("slot").cast(rows["slot"].dtype)
@@ -287,13 +286,29 @@ def baseline_history(
     stage(con, "judged", judged)
     rows = frame(con, render("volume_history", sessions=sessions))
     thin = rows.filter(pl.col("sessions").is_between(1, min_sessions - 1))
-    if thin.height:
-        keys = ["source", "symbol", "interval", "ts"]
-        stage(con, "thin", thin.select(keys))
+    keys = ["source", "symbol", "interval", "ts"]
+    own = "(SELECT any_value(c.session) FROM candidates AS c WHERE c.source = t.source AND c.symbol = t.symbol AND c.ts = t.ts)"
+    if thin.height and _is_any_old(con, thin.select(keys), min_sessions, own):
         values = {"sessions": sessions, "min_sessions": min_sessions, "slot": SLOT}
         coarse = frame(con, render("volume_history_coarse", **values))
         rows = pl.concat([rows.join(coarse, on=keys, how="anti"), coarse.select(rows.columns)])
     return rows
+
+
+def _is_any_old(con: duckdb.DuckDBPyConnection, thin: pl.DataFrame, min_sessions: int, session: str) -> bool:
+    """Temporary table `thin`: those rows before whose `session` (SQL) their series has enough sessions; is there any?
+
+    A young series has too few for every bucket, and its half hours no more than they.
+    """
+    stage(con, "too_few", thin)
+    rows = con.execute(
+        f"""CREATE OR REPLACE TEMP TABLE thin AS
+        SELECT t.* FROM too_few AS t JOIN (
+            SELECT source, symbol, interval, list_sort(list(DISTINCT session)) AS known FROM candidates GROUP BY ALL
+        ) AS k USING (source, symbol, interval)
+        WHERE k.known[{min_sessions}] < {session}"""
+    ).fetchall()
+    return bool(rows[0][0])
 
 
 def stored_baseline(con: duckdb.DuckDBPyConnection, interval: str, buckets: Sequence[int]) -> pl.DataFrame:
