@@ -19,6 +19,7 @@ from flows.pair_universe import scan_params
 from flows.quality import write
 from flows.run_names import run_name
 from flows.runs import market_now, recorded
+from flows.scheduled import scheduled_start
 from pipelines.analytics.certificate import FINDING, of_indicators, of_path, of_volumes, reach, verdicts
 from pipelines.analytics.spread import spread_path
 from pipelines.analytics.windows import Floats
@@ -77,13 +78,14 @@ def run_certificate(
     run_id: str,
     now: datetime | None = None,
     samples: int = SAMPLES,
+    scheduled: datetime | None = None,
 ) -> pl.DataFrame:
     """One row a metric (see `certificate.verdicts`), written as checks of the suite `certificate` as well.
 
     now: the wall clock (aware UTC); another day draws other samples.
     """
     at = utc(now or datetime.now(UTC))
-    with recorded(con, context, run_id, SUITE) as tally:
+    with recorded(con, context, run_id, SUITE, scheduled) as tally:
         clock = naive(market_now(con, at))
         found = [pl.DataFrame(schema=FINDING)]
         for interval in _intervals(con):
@@ -287,7 +289,7 @@ def compute_again(now: datetime | None, samples: int) -> dict[str, Any]:
     """Sampled indicators, baselines and spreads from what was known at their bar."""
     context = assemble()
     with writing(context) as con:
-        told = run_certificate(context, con, str(flow_run.id or uuid4()), now, samples)
+        told = run_certificate(context, con, str(flow_run.id or uuid4()), now, samples, scheduled_start())
     create_table_artifact(
         key="certificate",
         table=told.to_dicts(),

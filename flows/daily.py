@@ -17,6 +17,7 @@ from flows.limits import renew_limits
 from flows.quality import QualityRun, run_quality
 from flows.run_names import run_name
 from flows.runs import market_now
+from flows.scheduled import scheduled_start
 from pipelines.market import CONTINUOUS, naive, utc
 from warehouse.connect import connect
 
@@ -84,7 +85,7 @@ def check_day(now: datetime | None) -> dict[str, Any]:
     """Coverage of yesterday and today, and every table's rows of the whole day."""
     context = assemble()
     with writing(context) as con:
-        done = run_quality(context, con, str(flow_run.id or uuid4()), now, span=DAY, suite="daily")
+        done = run_quality(context, con, str(flow_run.id or uuid4()), now, DAY, "daily", scheduled_start())
     return {"checks": done.checks, "failed": done.not_passed, "critical": done.critical, "gaps": done.gaps}
 
 

@@ -19,6 +19,7 @@ from flows.context import Context, assemble, writing
 from flows.delivery import deliver_due
 from flows.run_names import run_name
 from flows.runs import market_now, recorded
+from flows.scheduled import scheduled_start
 from pipelines.alerts.grouping import message_id
 from pipelines.alerts.history import read_alerts
 from pipelines.market import CONTINUOUS, MINUTE, Series, naive, utc
@@ -50,7 +51,11 @@ class DigestRun:
 
 
 def run_digest(
-    context: Context, con: duckdb.DuckDBPyConnection, run_id: str, now: datetime | None = None
+    context: Context,
+    con: duckdb.DuckDBPyConnection,
+    run_id: str,
+    now: datetime | None = None,
+    scheduled: datetime | None = None,
 ) -> DigestRun:
     """Gathers what became known since the last digest, puts it into the outbox and sends it.
 
@@ -58,7 +63,7 @@ def run_digest(
     gravest that it holds.
     """
     at = utc(now or datetime.now(UTC))
-    with recorded(con, context, run_id, "digest") as tally:
+    with recorded(con, context, run_id, "digest", scheduled) as tally:
         with writer(context.location):
             last = last_digest(con)
             since = last or at - FIRST_REACH
@@ -264,7 +269,7 @@ def tell(now: datetime | None, only_if_due: bool) -> dict[str, Any]:
     with writing(context) as con:
         if only_if_due and not is_due(con, context.settings.digest.every, at):
             return {"skipped": True}
-        done = run_digest(context, con, str(flow_run.id or uuid4()), at)
+        done = run_digest(context, con, str(flow_run.id or uuid4()), at, scheduled_start())
     create_markdown_artifact(
         key="digest",
         markdown="```\n" + rendered(done.facts, Site()).text + "\n```",

@@ -9,7 +9,6 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import duckdb
 from rich.console import Console
@@ -19,6 +18,7 @@ from flows import history
 from flows.context import Context, assemble, writing
 from flows.pairs import run_pairs
 from flows.report import run_report
+from flows.runs import own_id
 from pipelines.sources.base import SourceError
 from warehouse.errors import TapewatchError
 
@@ -31,10 +31,10 @@ def main() -> int:
     failed = 0
     with writing(context) as con:
         for source in context.settings.sources:
-            failed += _backfill(con, context, str(uuid4()), source.name, source.history, console)
+            failed += _backfill(con, context, own_id(), source.name, source.history, console)
         for name, step in (
-            ("pairs", lambda: run_pairs(context, con, str(uuid4()), datetime.now(UTC))),
-            ("site", lambda: run_report(context, con, str(uuid4()))),
+            ("pairs", lambda: run_pairs(context, con, own_id(), datetime.now(UTC))),
+            ("site", lambda: run_report(context, con, own_id())),
         ):
             started = time.monotonic()
             try:

@@ -7,7 +7,7 @@ filled are asked of the source itself once it is back. Missing trades are asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +28,7 @@ from flows.history import Brought
 from flows.inbox import take_in
 from flows.run_names import run_name
 from flows.runs import recorded
+from flows.scheduled import scheduled_start
 from pipelines import landing
 from pipelines.fallback import DOWN
 from pipelines.ingest import OVERLAP, Feed, ingest_requests
@@ -98,6 +99,7 @@ def run_heal(
     run_id: str,
     now: datetime | None = None,
     give_up_after: timedelta = GIVE_UP_AFTER,
+    scheduled: datetime | None = None,
 ) -> Healed:
     """Gaps found, asked for and settled; what came is derived.
 
@@ -105,7 +107,7 @@ def run_heal(
     """
     run = Healing(context, con, run_id, utc(now or datetime.now(UTC)))
     done = run.done
-    with recorded(con, context, run_id, "heal") as tally:
+    with recorded(con, context, run_id, "heal", scheduled) as tally:
         history.derive_abandoned(con, context, run_id)
         covered = run.look()
         done.missing = _minutes(covered.missing)
@@ -122,7 +124,7 @@ def run_heal(
         done.still_open = _minutes(covered.missing)
         tally.rows_in, tally.rows_loaded = done.missing, sum(done.came.values())
         tally.detail = (
-            f"{done.missing} minutes missing, came {done.came}, {done.no_trade} without a trade, "
+            f"{done.missing} minutes missing, {_came(done.came)}, {done.no_trade} without a trade, "
             f"{done.lost} lost, {done.still_open} still open; trades: {done.trades.missing} missing, "
             f"{done.trades.came} came, {done.trades.lost} lost"
         )
@@ -299,6 +301,12 @@ def _clock(run: Healing, feed: Feed) -> datetime:
         return market_clocks(run.con).get(feed.source.name) or run.now()
 
 
+def _came(came: Mapping[str, int]) -> str:
+    """`12 came from binance, 3 from coinbase`; `none came`."""
+    told = [f"{count}{' came' if n == 0 else ''} from {way}" for n, (way, count) in enumerate(came.items())]
+    return ", ".join(told) or "none came"
+
+
 def _minutes(runs: pl.DataFrame) -> int:
     return int(runs["minutes"].sum())
 
@@ -309,7 +317,9 @@ def heal_gaps(give_up_minutes: int) -> dict[str, Any]:
     context = assemble()
     run_id = str(flow_run.id or uuid4())
     with writing(context) as con:
-        done = run_heal(context, con, run_id, give_up_after=give_up_minutes * MINUTE)
+        done = run_heal(
+            context, con, run_id, give_up_after=give_up_minutes * MINUTE, scheduled=scheduled_start()
+        )
         rows = con.execute(
             "SELECT source, symbol, kind, from_ts, minutes, trades, state, origin, reason FROM gaps "
             "WHERE state IN ('open', 'healing') OR detected_at >= current_timestamp::TIMESTAMP - INTERVAL 1 DAY "
@@ -321,7 +331,7 @@ def heal_gaps(give_up_minutes: int) -> dict[str, Any]:
     create_table_artifact(
         key="gaps",
         table=[dict(zip(names, map(str, row), strict=True)) for row in rows],
-        description=f"{done.missing} minutes missing, came {done.came}, {done.lost} lost, {done.still_open} open",
+        description=f"{done.missing} minutes missing, {_came(done.came)}, {done.lost} lost, {done.still_open} open",
     )
     return vars(done)
 

@@ -30,6 +30,7 @@ from flows.collection import streams_folder
 from flows.context import Context, assemble, writing
 from flows.run_names import run_name
 from flows.runs import recorded
+from flows.scheduled import scheduled_start
 from pipelines import landing, segments
 from pipelines.market import naive, utc
 from warehouse.clocks import market_clocks
@@ -70,7 +71,11 @@ class Maintained:
 
 
 def run_maintenance(
-    context: Context, con: duckdb.DuckDBPyConnection, run_id: str, now: datetime | None = None
+    context: Context,
+    con: duckdb.DuckDBPyConnection,
+    run_id: str,
+    now: datetime | None = None,
+    scheduled: datetime | None = None,
 ) -> Maintained:
     """Retention, compaction, snapshots, landing zone, the plain copy, Prefect's own runs; each step by itself.
 
@@ -79,7 +84,7 @@ def run_maintenance(
     """
     at = utc(now or datetime.now(UTC))
     done = Maintained()
-    with recorded(con, context, run_id, "maintenance") as tally:
+    with recorded(con, context, run_id, "maintenance", scheduled) as tally:
         for name, step in _steps(context, con, at, done):
             try:
                 step()
@@ -188,7 +193,7 @@ def maintain(now: datetime | None) -> dict[str, Any]:
     """All steps of the upkeep, with a table of what each did."""
     context = assemble()
     with writing(context) as con:
-        done = run_maintenance(context, con, str(flow_run.id or uuid4()), now)
+        done = run_maintenance(context, con, str(flow_run.id or uuid4()), now, scheduled_start())
     rows = [{"table": table, "rows deleted": rows} for table, rows in sorted(done.rows_deleted.items())]
     create_table_artifact(
         key="maintenance",

@@ -23,6 +23,7 @@ from flows.pair_rows import Found, due, named, new_points, stage_rows, write_row
 from flows.pair_universe import kept, scan_params, slug, universe
 from flows.run_names import run_name
 from flows.runs import market_now, recorded
+from flows.scheduled import scheduled_start
 from pipelines.analytics.examine import examine
 from pipelines.analytics.fits import SCHEMA, fit
 from pipelines.analytics.panels import pair_name, wide
@@ -48,14 +49,18 @@ class PairsRun:
 
 
 def run_pairs(
-    context: Context, con: duckdb.DuckDBPyConnection, run_id: str, now: datetime | None = None
+    context: Context,
+    con: duckdb.DuckDBPyConnection,
+    run_id: str,
+    now: datetime | None = None,
+    scheduled: datetime | None = None,
 ) -> PairsRun:
     """Fits the pairs whose market has moved since their last fit, and judges the pair rules on them.
 
     now: the market's clock (aware UTC), for rules that expire and for cooldowns; the sources' own where left out.
     """
     clock = now or market_now(con, datetime.now(UTC))
-    with recorded(con, context, run_id, "pairs") as tally:
+    with recorded(con, context, run_id, "pairs", scheduled) as tally:
         found = analyse(context, con)
         done = store(context, con, found, run_id, clock)
         tally.rows_in, tally.rows_loaded = done.pairs, found.series.height
@@ -133,7 +138,7 @@ def fit_pairs(now: datetime | None) -> dict[str, Any]:
     """Reads closes, fits, correlates, judges the pair rules and writes all of it."""
     context = assemble()
     with writing(context) as con:
-        done = run_pairs(context, con, str(flow_run.id or uuid4()), now)
+        done = run_pairs(context, con, str(flow_run.id or uuid4()), now, scheduled_start())
         stretched = con.execute(
             "SELECT pair, interval, round(zscore, 2), round(q_bh, 4), round(half_life_bars, 1) FROM pair_stats "
             "WHERE is_cointegrated QUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) = 1 "

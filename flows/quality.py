@@ -19,6 +19,7 @@ from flows.covering import run_covering
 from flows.cross_venue import check_venues
 from flows.run_names import run_name
 from flows.runs import market_now, recorded
+from flows.scheduled import scheduled_start
 from pipelines.market import CONTINUOUS, MINUTE, naive, utc
 from pipelines.quality.contract import BARS, CONTRACTS, OHLCV, TRADES
 from pipelines.quality.expectations import check
@@ -58,6 +59,7 @@ def run_quality(
     now: datetime | None = None,
     span: timedelta = HOUR,
     suite: str = "hourly",
+    scheduled: datetime | None = None,
 ) -> QualityRun:
     """Checks the newest `span` of every table by its source's clock, then coverage and gaps.
 
@@ -65,7 +67,7 @@ def run_quality(
     """
     at = utc(now or datetime.now(UTC))
     flow_name = "quality" if suite == "hourly" else "daily"
-    with recorded(con, context, run_id, flow_name) as tally:
+    with recorded(con, context, run_id, flow_name, scheduled) as tally:
         covered = run_covering(context, con, run_id, naive(at))
         rows = pl.concat(
             [check_tables(con, at, span), check_whole(context, con, at, span, suite, covered.coverage)]
@@ -193,7 +195,7 @@ def checks(now: datetime | None, hours: int) -> dict[str, Any]:
     context = assemble()
     run_id = str(flow_run.id or uuid4())
     with writing(context) as con:
-        done = run_quality(context, con, run_id, now, timedelta(hours=hours))
+        done = run_quality(context, con, run_id, now, timedelta(hours=hours), scheduled=scheduled_start())
         failed = con.execute(
             "SELECT severity, check_name, observed, threshold FROM quality "
             f"WHERE run_id = {literal(run_id)} AND NOT passed ORDER BY severity, check_name"

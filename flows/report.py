@@ -41,7 +41,12 @@ def render(at: datetime | None) -> dict[str, Any]:
         done = run_report(context, con, run_id, at)
         tally.detail = f"{len(done.written)} files written, {done.unchanged} unchanged"
     site = context.settings.site
-    create_link_artifact(key="site", link=f"http://{site.host}:{site.port}/", link_text="Open the site")
+    create_link_artifact(
+        key="site",
+        link=f"http://{site.host}:{site.port}/",
+        link_text="Open the site",
+        description=f"Every page and file: {len(done.written)} written, {done.unchanged} unchanged, in {done.took_ms:.0f} ms",
+    )
     return {"written": done.written, "unchanged": done.unchanged, "took_ms": done.took_ms}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import duckdb
 
@@ -22,6 +23,11 @@ log = logging.getLogger(__name__)
 SAME_CLOCK = timedelta(minutes=3)
 LANDED = "receive_to_landed"
 """The stage of `latency` that the rule about slow feeds judges."""
+
+
+def own_id() -> str:
+    """`cli-9f3c…`: the id of a run that Prefect knows nothing of."""
+    return f"cli-{uuid4().hex[:16]}"
 
 
 @dataclass
@@ -42,7 +48,10 @@ def recorded(
     flow: str,
     scheduled: datetime | None = None,
 ) -> Iterator[Tally]:
-    """Runs the body and records it as Completed, or as Failed with its error, which goes on to the caller."""
+    """Runs the body and records it as Completed, or as Failed with its error, which goes on to the caller.
+
+    scheduled: when Prefect had planned it (aware UTC); None for a run from the command line.
+    """
     started, cpu, tally = datetime.now(UTC), _cpu_s(), Tally()
     try:
         yield tally

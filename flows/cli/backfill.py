@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import uuid4
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -19,6 +18,7 @@ from flows.cli.tables import print_json
 from flows.cli.times import moment
 from flows.context import writing
 from flows.history import Brought
+from flows.runs import own_id
 from pipelines.settings import Settings
 from warehouse.errors import TapewatchError
 
@@ -67,9 +67,7 @@ def backfill(
             def show(part: int, parts: int, what: str, job: Any = job) -> None:
                 bar.update(job, completed=part, total=parts, description=what)
 
-            done[name] = history.backfill(
-                con, context, str(uuid4()), since, until, name, symbols, derive, show
-            )
+            done[name] = history.backfill(con, context, own_id(), since, until, name, symbols, derive, show)
     return _tell(call.json, done)
 
 

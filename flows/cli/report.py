@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 from flows.cli.call import Injected
 from flows.cli.lake import context_of
 from flows.cli.tables import print_json
 from flows.cli.times import moment
 from flows.context import reading
 from flows.report import run_report
+from flows.runs import own_id
 
 
 def report(*, at: str = "", call: Injected) -> None:
@@ -24,7 +23,7 @@ def report(*, at: str = "", call: Injected) -> None:
     """
     context = context_of(call)
     with reading(context) as con:
-        done = run_report(context, con, str(uuid4()), moment(at, "--at") if at else None)
+        done = run_report(context, con, own_id(), moment(at, "--at") if at else None)
     folder = context.settings.site_dir
     if call.json:
         print_json({"site_dir": str(folder), **vars(done)})

@@ -6,13 +6,13 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from typing import Any, Literal
-from uuid import uuid4
 
 from flows.cli.call import Injected
 from flows.cli.lake import context_of
 from flows.cli.tables import print_json, spelt
 from flows.cli.times import moment
 from flows.context import writing
+from flows.runs import own_id
 
 Flow = Literal["minute", "daily", "report", "digest", "maintenance", "pairs", "quality", "heal"]
 STEPS = {
@@ -47,7 +47,7 @@ def run(flow: Flow, /, *, at: str = "", call: Injected) -> int:
     step: Callable[..., Any] = getattr(importlib.import_module(module), name)
     context = context_of(call)
     with writing(context) as con:
-        done = step(context, con, str(uuid4()), when)
+        done = step(context, con, own_id(), when)
     numbers = _plain(done)
     if call.json:
         print_json({"flow": flow, "at": when, **numbers})

@@ -89,6 +89,7 @@ def test_what_the_venue_has_not_comes_from_the_fallback_until_it_has(make: Any, 
     replica.fault("missing_minutes", venue="binance*", **HOLE)
     run_minute(lake, replica)
     assert heal(lake).came == {"coinbase": 18}
+    assert "18 came from coinbase, 0 without" in lake.one("SELECT detail FROM runs WHERE flow = 'heal'")
     assert gaps(lake) == [(FROM, TO, 18, "healed", "fallback")]
     whose = "SELECT venue, origin, revision, count(*) FROM bars GROUP BY ALL ORDER BY ALL"
     assert lake.rows(whose) == [("binance", "rest", 1, 47), ("coinbase", "fallback", 1, 18)]

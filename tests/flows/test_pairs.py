@@ -56,7 +56,7 @@ def polled(lake: Lake, clock: datetime = NOON) -> None:
 
 
 def run(lake: Lake, run_id: str = "run-p", now: datetime = NOON):
-    return run_pairs(lake.context, lake.con, run_id, aware(now))
+    return run_pairs(lake.context, lake.con, run_id, aware(now), aware(now))
 
 
 @pytest.mark.capability("PAIR-08", "PAIR-09")
@@ -71,7 +71,9 @@ def test_a_planted_pair_is_found_and_a_lone_walk_is_not(lake):
     ]
     assert {row[2:] for row in found} == {(BARS, NOON - MINUTE)}
     assert (done.pairs, done.cointegrated, done.as_of) == (3, 1, aware(NOON - MINUTE))
-    assert lake.rows("SELECT flow, state, rows_in FROM runs") == [("pairs", "Completed", 3)]
+    assert lake.rows("SELECT flow, state, rows_in, scheduled_for FROM runs") == [
+        ("pairs", "Completed", 3, NOON)
+    ]
 
 
 @pytest.mark.capability("PAIR-05", "PAIR-06")

@@ -111,6 +111,8 @@ def test_a_scheduled_minute_completes_rebuilds_the_site_and_writes_down_what_cra
     assert done[0]["id"] in builds
     told = _sql(demo, f"SELECT flow, state, detail FROM runs WHERE run_id = '{crashed}'")
     assert told == [{"flow": "maintenance", "state": "Crashed", "detail": "killed"}]
+    unplanned = "state = 'Completed' AND scheduled_for IS NULL AND run_id NOT LIKE 'cli-%'"
+    assert _sql(demo, f"SELECT flow, run_id FROM runs WHERE {unplanned}") == []
 
 
 @pytest.mark.capability("API-17")
