@@ -46,7 +46,7 @@ class Thresholds:
     price_pct: float = 5.0
     volume_ratio: float = 3.0
     volume_z: float = 3.0
-    """Where a robust z exists it must reach this too, or thin series would be abnormal every calm day."""
+    """Where a robust z exists it must exceed this too, or thin series would be abnormal every calm day."""
     min_sessions: int = MIN_SESSIONS
     rsi_high: float = 70.0
     rsi_low: float = 30.0
@@ -124,7 +124,7 @@ def volume_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     A baseline of fewer than `min_sessions` sessions judges nothing: the ratio would say nothing.
     """
     own, limit = _own_limit(bars, "volume"), pl.lit(limits.volume_ratio)
-    unusual = pl.col("volume_robust_z").is_null() | (pl.col("volume_robust_z") >= limits.volume_z)
+    unusual = pl.col("volume_robust_z").is_null() | _beyond(pl.col("volume_robust_z"), limits.volume_z)
     rows = _complete(bars).filter(
         pl.col("sessions") >= limits.min_sessions,
         _beyond(pl.col("volume_ratio"), pl.coalesce(own, limit)),

@@ -104,7 +104,8 @@ def test_a_thin_baseline_judges_nothing() -> None:
 
 def test_a_noisy_series_needs_an_unusual_ratio() -> None:
     assert kinds(volume=900.0, volume_ratio=9.0, volume_robust_z=2.9) == []
-    assert kinds(volume=900.0, volume_ratio=9.0, volume_robust_z=3.0) == ["volume"]
+    assert kinds(volume=900.0, volume_ratio=9.0, volume_robust_z=3.0) == []
+    assert kinds(volume=900.0, volume_ratio=9.0, volume_robust_z=3.01) == ["volume"]
 
 
 @pytest.mark.capability("ANO-05")
