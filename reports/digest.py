@@ -38,6 +38,7 @@ def digest(facts: Facts, site: Site | None = None) -> Message:
             "alerts": facts["alerts_firing"] + facts["alerts_resolved"] - len(facts["alerts"]),
             "pairs": facts["pairs_total"] - len(facts["pairs"]),
         },
+        "drawn": _drawn(sections),
         "first_alert": facts["alerts"][0]["id"] if facts["alerts"] else "",
         "links": {name: site.link(path) for name, path in _PAGES.items()},
         "archive": site.link(f"digests/{stamp(until)}.html"),
@@ -103,6 +104,13 @@ def _loaded(history: Facts | None, until: datetime) -> str:
         f"{count:,} anomal{'y' if count == 1 else 'ies'}: {', '.join(found)}" if found else "no anomaly in it"
     )
     return f"{bars}, {span}; {told}"
+
+
+def _drawn(sections: dict[str, list[Line]]) -> str:
+    """What the little lines are of; nothing where none is drawn."""
+    of = {"abnormal": "closes", "pairs": "a pair's spread"}
+    named = [word for name, word in of.items() if any(line.spark for line in sections[name])]
+    return f"The little lines are {' and '.join(named)} of the last hours." if named else ""
 
 
 def _tiles(facts: Facts) -> list[dict[str, str]]:

@@ -64,8 +64,9 @@ def digest_facts(
     apart = pl.col("kind").is_in(TOLD_APART)
     found = [_jsonable(row) for row in episodes(anomalies.filter(~apart), until).iter_rows(named=True)]
     shown = found[:SHOWN]
-    for row in shown:
-        row["spark"] = list((closes or {}).get(Series(row["source"], row["symbol"] or ""), ()))
+    lines = dict(closes or {})
+    for row in shown:  # a series' line stands beside its first row only
+        row["spark"] = list(lines.pop(Series(row["source"], row["symbol"] or ""), ()))
     stretched = _stretched(pairs)
     told = [
         alert for alert in alerts if alert.fired_at and (alert.is_open or utc(alert.seen_at) >= utc(since))

@@ -24,7 +24,7 @@ def fired(symbol: str = "BTCUSDT"):
     return step([], judge(BUILT_IN, minute(1), series=frame), BUILT_IN, minute(1), "run-7")
 
 
-def _anomaly(at: float, symbol: str, kind: str, severity: str, value: float, usual: float, **more: Any):
+def an_anomaly(at: float, symbol: str, kind: str, severity: str, value: float, usual: float, **more: Any):
     source = "yahoo" if symbol in ("NVDA", "TSLA") else "binance"
     row = {
         "id": f"{symbol}{at}", "source": source, "symbol": symbol, "interval": "15m", "ts": naive(minute(at)),
@@ -37,11 +37,11 @@ def _anomaly(at: float, symbol: str, kind: str, severity: str, value: float, usu
 @pytest.fixture
 def facts() -> dict[str, Any]:
     rows = [
-        _anomaly(-29, "BTCUSDT", "volume", "critical", 412.0, 64.1),
-        _anomaly(-14, "BTCUSDT", "volume", "high", 290.0, 64.1),
-        _anomaly(-17, "NVDA", "price_spike", "critical", 196.4, 184.2, interval="5m", zscore=12.1),
-        _anomaly(-22, "TSLA", "rsi_extreme", "medium", 81.2, 70.0, interval="1h"),
-        _anomaly(-170, "XRPUSDT", "volume", "medium", 9_100_000.0, 2_400_000.0),
+        an_anomaly(-29, "BTCUSDT", "volume", "critical", 412.0, 64.1),
+        an_anomaly(-14, "BTCUSDT", "volume", "high", 290.0, 64.1),
+        an_anomaly(-17, "NVDA", "price_spike", "critical", 196.4, 184.2, interval="5m", zscore=12.1),
+        an_anomaly(-22, "TSLA", "rsi_extreme", "medium", 81.2, 70.0, interval="1h"),
+        an_anomaly(-170, "XRPUSDT", "volume", "medium", 9_100_000.0, 2_400_000.0),
     ]
     pair = {
         "pair": "p", "interval": "1m", "fitted_at": naive(minute(-1)),

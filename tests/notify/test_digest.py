@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import polars as pl
 import pytest
 
+from pipelines.market import Series
 from reports.digest import digest
 from reports.digest_facts import digest_facts
 from reports.notify.message import SIMULATED, Site
 from reports.notify.render import render
 from reports.notify.wording import number, spark
 from tests.alerts.conftest import NOON
+from tests.notify.conftest import an_anomaly
 
 VOID = {"meta", "br", "img", "link", "hr"}
 
@@ -202,6 +204,21 @@ def test_a_sparkline_spans_its_values_and_leaves_holes():
     assert spark([5, 5]) == "▁▁"
     assert spark([1]) == spark([]) == ""
     assert len(spark(range(100))) == 24
+
+
+def test_the_line_of_a_series_is_drawn_beside_its_first_row_only_and_told(facts):
+    rows = [an_anomaly(-9, "BTCUSDT", kind, "high", 412.0, 64.1) for kind in ("volume", "volatility")]
+    closes = {Series("binance", "BTCUSDT"): [1.0, 2.0, 3.0]}
+    twice = digest_facts(
+        NOON - timedelta(hours=3),
+        NOON,
+        anomalies=pl.DataFrame(rows, schema_overrides={"zscore": pl.Float64}),
+        closes=closes,
+    )
+    assert sorted(row["spark"] for row in twice["episodes"]) == [[], [1.0, 2.0, 3.0]]
+    for said in (digest(facts).text, Reader(digest(facts).html).text):
+        assert "The little lines are closes of the last hours." in said
+    assert "little lines" not in digest(facts | {"episodes": []}).text
 
 
 def test_the_facts_are_of_their_time(facts):
