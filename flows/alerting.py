@@ -146,6 +146,8 @@ def site_options(
         intervals=("1m", *(str(i) for i in context.plan.intervals)),
         limits=Limits(
             volume_ratio=limits.volume_ratio,
+            volume_z=limits.volume_z,
+            volatility_ratio=limits.volatility_ratio,
             zscore=limits.spread_z,
             rsi_high=limits.rsi_high,
             rsi_low=limits.rsi_low,

@@ -16,6 +16,8 @@ class Limits:
     """The thresholds in force; charts shade and colour by them, `methods.html` states them."""
 
     volume_ratio: float = 3.0
+    volume_z: float = 3.0
+    volatility_ratio: float = 3.0
     zscore: float = 2.0
     stop: float = 4.0
     rsi_high: float = 70.0

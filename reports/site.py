@@ -315,7 +315,7 @@ def _pulse(shelf: Shelf, snap: Snapshot) -> tuple[str, list[tuple[str, bytes]]]:
         "sources": freshness(snap.feeds),
         "counts": {
             "series": snap.series.height,
-            "pairs": len(snap.newest_fits),
+            "pairs": len(snap.watched_fits),
             "alerts_firing": len(snap.open_alerts),
             "anomalies_24h": snap.anomalies.filter(pl.col("ts") >= snap.at - timedelta(days=1)).height,
         },

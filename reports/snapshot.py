@@ -69,6 +69,23 @@ class Snapshot:
         return [Series(*row) for row in self.series.select("source", "symbol").iter_rows()]
 
     @cached_property
+    def watched(self) -> frozenset[Series]:
+        """The series that are polled; all there are where the warehouse has none of those (history only)."""
+        asked = self.options.watched
+        return frozenset(key for key in self.keys if asked is None or key in asked) or frozenset(self.keys)
+
+    @cached_property
+    def watched_anomalies(self) -> pl.DataFrame:
+        """The anomalies, newest first, without those of series that are not watched and of their pairs."""
+        others = [key for key in self.keys if key not in self.watched]
+        if not others:
+            return self.anomalies
+        names = [f"{key.source}\n{key.symbol}" for key in others]
+        pairs = [fit["pair"] for fit in self.newest_fits if not self.watched.issuperset(legs(fit))]
+        name = pl.concat_str("source", "symbol", separator="\n", ignore_nulls=True)
+        return self.anomalies.filter(~name.is_in(names), ~pl.col("symbol").is_in(pairs).fill_null(False))
+
+    @cached_property
     def is_small(self) -> bool:
         """Whether the minute can afford each symbol's own files."""
         return self.series.height <= self.options.minute_series
@@ -164,6 +181,11 @@ class Snapshot:
         )
 
     @cached_property
+    def watched_fits(self) -> list[Row]:
+        """The newest fits of pairs whose legs are both watched."""
+        return [fit for fit in self.newest_fits if self.watched.issuperset(legs(fit))]
+
+    @cached_property
     def pair_names(self) -> dict[str, str]:
         """A pair's name in the warehouse -> its legs' symbols."""
         return {fit["pair"]: f"{fit['symbol_y']} / {fit['symbol_x']}" for fit in self.newest_fits}
@@ -218,6 +240,11 @@ class Snapshot:
             return False, running["open_ts"][0]
         coming = days.filter(pl.col("open_ts") > self.at).sort("open_ts")
         return True, coming["open_ts"][0] if coming.height else None
+
+
+def legs(fit: Row) -> tuple[Series, Series]:
+    """The two series of a fit: y, x."""
+    return Series(fit["source_y"], fit["symbol_y"]), Series(fit["source_x"], fit["symbol_x"])
 
 
 def minute_rows(bars: pl.DataFrame) -> pl.DataFrame:

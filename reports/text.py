@@ -26,6 +26,9 @@ KIND_NAMES = {
     "stale": "Stale feed",
     "gap": "Gap",
 }
+UNITS = {"gap": "min", "stale": "s", "latency": "ms"}
+LIMITED = ("rsi_extreme", "spread", *UNITS)
+"""Kinds whose baseline is the limit they passed."""
 
 
 def is_missing(value: Any) -> bool:
@@ -82,6 +85,26 @@ def gap_extent(gap: Mapping[str, Any]) -> str:
     if gap.get("kind") == "trades":
         return f"{gap['last_id'] - gap['first_id'] + 1} trades"
     return f"{gap['minutes']} min"
+
+
+def quantity(value: float | None, kind: str) -> str:
+    """What was measured, in the unit of its kind: `2,976 min` of a gap, a volatility in percent a bar, else `compact`."""
+    if value is None or is_missing(value):
+        return NONE
+    if kind in UNITS:
+        return f"{number(value, 0)} {UNITS[kind]}"
+    return f"{100 * value:.4g} %" if kind == "volatility" else compact(value)
+
+
+def usual(kind: str, baseline: float | None) -> str:
+    """What is usual; of what nothing is, the limit; nothing where any at all is too much."""
+    if kind not in LIMITED:
+        return quantity(baseline, kind)
+    return f"limit {quantity(baseline, kind)}" if baseline else NONE
+
+
+def usual_of(anomaly: Mapping[str, Any]) -> str:
+    return usual(anomaly["kind"], anomaly["baseline"])
 
 
 def probability(value: float | None) -> str:
@@ -154,6 +177,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "times": times,
     "against": against,
     "gap_extent": gap_extent,
+    "quantity": quantity,
+    "usual_of": usual_of,
     "probability": probability,
     "clock": clock,
     "stamp": stamp,

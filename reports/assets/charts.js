@@ -24,6 +24,7 @@
     signed: (digits) => (v) => (v > 0 ? "+" : "") + fixed(v, digits),
     percent: (digits) => (v) => (v > 0 ? "+" : "") + fixed(v, digits) + " %",
   };
+  const marginsOf = (pane) => pane.margins || [0.14, 0.06];
   const formatOf = (s) => FORMATS[s.format || "fixed"](s.digits === undefined ? 2 : s.digits);
 
   /* ---- columns ---- */
@@ -279,7 +280,7 @@
           level: l, pane: index,
           line: main.createPriceLine({ price: l.at, color: css(l.color), lineStyle: DASH.dotted, lineWidth: 1, axisLabelVisible: true, axisLabelColor: css("--panel"), axisLabelTextColor: css(l.color), title: "" }),
         }));
-        const pad = pane.margins || [0.14, 0.06];
+        const pad = marginsOf(pane);
         this.chart.priceScale("right", index).applyOptions({ scaleMargins: { top: pad[0], bottom: pad[1] } });
       });
       this.chart.panes().forEach((pane, i) => {
@@ -317,9 +318,16 @@
     }
     legend() {
       this.legends = this.spec.panes.map(() => { const div = document.createElement("div"); div.className = "legend"; div.setAttribute("aria-hidden", "true"); this.box.appendChild(div); return div; });
+      /* The legend of a narrow chart has several lines: the pane's lines begin below them. */
       const place = () => {
         let top = 0;
-        this.chart.panes().forEach((pane, i) => { this.legends[i].style.top = top + 2 + "px"; top += pane.getHeight() + 1; });
+        this.chart.panes().forEach((pane, i) => {
+          const height = pane.getHeight(), pad = marginsOf(this.spec.panes[i]);
+          this.legends[i].style.top = top + 2 + "px";
+          top += height + 1;
+          const least = height ? Math.min(0.6, (this.legends[i].offsetHeight + 6) / height) : 0;
+          this.chart.priceScale("right", i).applyOptions({ scaleMargins: { top: Math.max(pad[0], least), bottom: pad[1] } });
+        });
       };
       const watch = () => {
         const panes = this.chart.panes().map((pane) => pane.getHTMLElement());

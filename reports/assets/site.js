@@ -68,8 +68,11 @@
         ". The numbers below are of that time. `tapewatch status` says what stands still.";
     }
     document.querySelectorAll("[data-age-of]").forEach((cell) => {
-      const s = states.find((one) => one.name === cell.dataset.ageOf);
-      if (s) cell.textContent = s.closed ? "closed" : TW.ago(s.age);
+      const source = pulse.sources.find((one) => one.source === cell.dataset.ageOf);
+      if (!source) return;
+      const to = Number(cell.dataset.ageTo || source.data_to); /* a series' own newest minute, or the source's */
+      const s = freshness(Object.assign({}, source, { data_to: to }), now);
+      cell.textContent = s.closed ? "closed" : TW.ago(s.age);
     });
   }
 
@@ -165,12 +168,26 @@
         row.hidden = !words.every((word) => text.includes(word));
         shown += row.hidden ? 0 : 1;
       });
+      table.classList.toggle("sought", words.length > 0);
       input.setAttribute("aria-description", shown + " rows shown");
       TW.keep(name, input.value);
     };
     input.value = TW.read(name) || "";
     input.addEventListener("input", apply);
     if (input.value) apply();
+  }
+  /* On a phone a long table shows its first rows (the sheet hides the others) until somebody asks for all. */
+  const FIRST_ROWS = 12;
+  function shortened(table) {
+    const rows = table.tBodies[0].rows.length;
+    if (rows <= FIRST_ROWS) return;
+    const name = root.dataset.path + "#all-" + table.id;
+    const button = document.createElement("button");
+    button.type = "button"; button.className = "btn more";
+    const show = (all) => { table.classList.toggle("all", all); button.textContent = all ? "first " + FIRST_ROWS + " only" : "all " + rows + " rows"; };
+    button.addEventListener("click", () => { show(!table.classList.contains("all")); TW.keep(name, table.classList.contains("all") ? "1" : ""); });
+    show(TW.read(name) === "1");
+    table.parentElement.after(button);
   }
   function copy(button) {
     const text = document.getElementById(button.dataset.copy).textContent;
@@ -197,6 +214,7 @@
     }
     document.querySelectorAll("table[data-sort]").forEach(sortable);
     document.querySelectorAll("input[data-filters]").forEach(filterable);
+    document.querySelectorAll("table.short").forEach(shortened);
     document.querySelectorAll("button[data-copy]").forEach((button) => button.addEventListener("click", () => copy(button)));
     const here = document.querySelector(".nav [aria-current]");
     if (here) { const nav = here.parentElement; nav.scrollLeft = here.offsetLeft - nav.offsetLeft - nav.clientWidth / 2 + here.clientWidth / 2; }

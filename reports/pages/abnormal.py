@@ -14,7 +14,18 @@ from pipelines.market import Series, naive
 from reports.pages.shapes import spark
 from reports.pages.shell import alert_path, day_path, pair_slug, symbol_path
 from reports.snapshot import Row, Snapshot
-from reports.text import KIND_NAMES, gap_extent, kind_name, number, signed
+from reports.text import (
+    KIND_NAMES,
+    NONE,
+    UNITS,
+    gap_extent,
+    kind_name,
+    number,
+    quantity,
+    signed,
+    usual,
+    usual_of,
+)
 
 RECENT = timedelta(minutes=30)
 MOST_PAIR_EVENTS = 2
@@ -24,7 +35,7 @@ def abnormal(snap: Snapshot) -> list[dict[str, Any]]:
     """Firing alerts, worst first, then fresh anomalies that no alert covers; one row a subject and kind."""
     rows = [_from_alert(snap, alert) for alert in snap.open_alerts]
     covered = {(row["source"], row["symbol"], row["column"]) for row in rows}
-    recent = snap.anomalies.filter(pl.col("ts") >= snap.at - RECENT)
+    recent = snap.watched_anomalies.filter(pl.col("ts") >= snap.at - RECENT)
     for anomaly in recent.sort("ts", descending=True).iter_rows(named=True):
         row = _from_anomaly(snap, anomaly)
         mark = (row["source"], row["symbol"], row["column"])
@@ -41,6 +52,9 @@ COLUMN_KIND = {
     "rsi_14": "rsi_extreme",
     "zscore": "spread",
     "volatility_20": "volatility",
+    "gap_minutes": "gap",
+    "stale_s": "stale",
+    "latency_p99_ms": "latency",
 }
 
 
@@ -58,7 +72,8 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
     column = str(facts.get("column") or alert["rule"] or "")
     kind = COLUMN_KIND.get(column, column)
     key = Series(alert["source"] or "", alert["symbol"] or "")
-    usual = facts.get("baseline") or {}
+    baseline = facts.get("baseline") or {}
+    observed = baseline.get("observed", alert["value"])
     names = [alert["id"], *subjects_of(alert["source"], alert["symbol"], alert["pair"])]
     return {
         "severity": alert["severity"],
@@ -71,9 +86,13 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "rule": alert["rule"],
         "href": alert_path(alert["id"]),
         "column": kind,
-        "value": usual.get("observed", alert["value"]),
-        "baseline": usual.get("value", alert["threshold"]),
-        "measure": _measure(kind, alert["value"]),
+        "value": observed,
+        "baseline": baseline.get("value"),
+        "shown": quantity(observed, kind),
+        "usual": usual(kind, baseline["value"]) if baseline else _limit(kind, alert["threshold"]),
+        "measure": quantity(alert["value"], kind)
+        if column == "volatility_20"
+        else _measure(kind, alert["value"]),
         "strength": _strength(kind, alert["value"], alert["threshold"]),
         "since": alert["fired_at"] or alert["started_at"],
         "acked": alert["acked_at"] is not None,
@@ -84,7 +103,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
 
 def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
     key = Series(anomaly["source"] or "", anomaly["symbol"] or "")
-    size = anomaly["ratio"] if anomaly["kind"] == "volume" else anomaly["zscore"]
+    size = anomaly["ratio"] if anomaly["kind"] in ("volume", "volatility") else anomaly["zscore"]
     return {
         "severity": anomaly["severity"],
         "source": key.source,
@@ -98,6 +117,8 @@ def _from_anomaly(snap: Snapshot, anomaly: Row) -> dict[str, Any]:
         "column": anomaly["kind"],
         "value": anomaly["value"],
         "baseline": anomaly["baseline"],
+        "shown": quantity(anomaly["value"], anomaly["kind"]),
+        "usual": usual_of(anomaly),
         "measure": _measure(anomaly["kind"], size if size is not None else anomaly["value"]),
         "strength": size,
         "since": anomaly["ts"],
@@ -127,8 +148,15 @@ def subject_path(snap: Snapshot, key: Series, pair: str | None) -> str:
     return symbol_path(key) if key in snap.calendars else "quality/index.html"
 
 
+def _limit(kind: str, threshold: float | None) -> str:
+    """What a rule allows; a limit of 0 (any gap at all) says nothing."""
+    return f"limit {quantity(threshold, kind)}" if threshold else NONE
+
+
 def _measure(kind: str, value: float | None) -> str:
-    if kind == "volume":
+    if kind in UNITS:
+        return quantity(value, kind)
+    if kind in ("volume", "volatility"):
         return f"{number(value, 1)}×"
     if kind == "price_spike":
         return f"{signed(value, 1)} %" if value is not None else "–"

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.alerts.columns import WORDS
 from pipelines.alerts.silences import silence_of, subjects_of
 from pipelines.market import Series
 from reports.pages.abnormal import evidence, subject_name, subject_path
@@ -75,6 +76,7 @@ def alert_row(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "href": alert_path(alert["id"]),
         "lasted": None if not alert["fired_at"] else end - alert["fired_at"],
         "silence": quiet if alert["state"] != "resolved" else None,
+        "unit": WORDS[column].unit if (column := str(evidence(alert).get("column"))) in WORDS else "",
         "evidence": None,
     }
 

@@ -29,6 +29,7 @@ def matrix(rows: pl.DataFrame, most: int = 12) -> dict[str, Any] | None:
     return {
         "interval": rows["interval"][0],
         "lookback": rows["lookback"][0],
+        "bars": _bars(value, shown, rows["lookback"][0]),
         "as_of": rows["as_of"][0],
         "total": len(names),
         "names": [(name, short(name)) for name in shown],
@@ -37,6 +38,13 @@ def matrix(rows: pl.DataFrame, most: int = 12) -> dict[str, Any] | None:
             for name in shown
         ],
     }
+
+
+def _bars(value: dict[tuple[str, str], dict[str, Any]], shown: list[str], lookback: int) -> str:
+    """How many common bars the values shown rest on, `54 to 190`; a young market has fewer than it looks back."""
+    counts = [row["n"] for (a, b), row in value.items() if a != b and a in shown and b in shown]
+    least, most = min(counts, default=lookback), max(counts, default=lookback)
+    return f"{least:,} to {most:,}" if least < most else f"{most:,}"
 
 
 def short(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.analytics.detectors import VOLATILITY_BARS, VOLATILITY_MIN_BARS
 from reports.pages.shell import Page
 from reports.snapshot import Snapshot
 
@@ -24,7 +25,8 @@ FORMULAS: tuple[tuple[str, str, str], ...] = (
     ("Bollinger bands", "mid = SMA_20; upper, lower = mid ± 2 σ_20 (ddof 0)", "Equal to TA-Lib."),
     ("MACD", "macd = EMA_12 − EMA_26; signal = EMA_9(macd); histogram = macd − signal", "EMAs are seeded by a simple mean; the first value is at bar 34."),
     ("Volatility", "volatility_20 = std of 20 log returns (ddof 1); volatility_ann = volatility_20 × √(bars a year)",
-     "Bars a year come from the exchange's own sessions: 525,600 minutes for 24/7 venues."),
+     "Bars a year come from the exchange's own sessions: 525,600 minutes for 24/7 venues. An anomaly where volatility_20 of 15m or 1h is several times "
+     "its own median over the bars before; the judged bar is not in it."),
     ("VWAP", "Σ price × volume / Σ volume", "Per bar in the tables; since the day began (UTC) as the chart's dashed line."),
     ("Mover's sigma", "σ = ln(1 + return of 1 h) / (√4 × std of the quarter-hour log returns of the day before that hour)",
      "Says how unusual the hour is for this symbol, so that a quiet one can lead the list."),
@@ -41,7 +43,9 @@ FORMULAS: tuple[tuple[str, str, str], ...] = (
     ("Break, hold-out", "halves tested alone; the last third judged by the line of the bars before it",
      "A break is flagged where a half is not cointegrated at 20 % but the whole is, or both halves are and the whole is not; the hold-out confirms at p ≤ 0.10."),
     ("Half-life", "−ln 2 / ln φ of an AR(1) on the spread", "Only where the pair is cointegrated and 0 < φ < 1."),
-    ("Spread z", "z = (spread − mean) / std over a trailing window; β fitted on data before the bar", "No look-ahead: the spread of a bar never sees that bar's fit."),
+    ("Spread z", "spread = ln y − α − β ln x; z = (spread − mean) / std (ddof 1) of the spreads of the 20 bars before, by the same α and β",
+     "α and β by least squares over the scan's bars before the judged one, from its 101st on, renewed every [pairs] refit (15 minutes) and kept in between: "
+     "neither line nor window has seen the bar. This β stands in pair_series.beta; pair_stats.beta_ols is of all bars of the fit, the judged ones too. [pairs] window sets the 20."),
 )  # fmt: skip
 
 
@@ -74,17 +78,26 @@ def methods_page(snap: Snapshot) -> Page:
     model = {
         "formulas": FORMULAS,
         "limits": [
-            ("Volume ratio", f"> {limits.volume_ratio:g}×"),
+            (
+                "Volume ratio",
+                f"> {limits.volume_ratio:g}×, and robust z > {limits.volume_z:g} where there is one",
+            ),
+            (
+                "Volatility, 15m and 1h",
+                f"> {limits.volatility_ratio:g}× its median over the {VOLATILITY_BARS} bars before, of "
+                f"{VOLATILITY_MIN_BARS} at least",
+            ),
             ("z-score, spread z", f"|z| > {limits.zscore:g}"),
-            ("RSI", f"> {limits.rsi_high:g} or < {limits.rsi_low:g}"),
-            ("Deviation from the mean of 20", f"> {limits.price_dev_pct:g} %"),
+            ("RSI, on 1h, when it enters", f"> {limits.rsi_high:g} or < {limits.rsi_low:g}"),
+            ("Gap", "any expected minute that is not there"),
+            ("Price move: deviation from the mean of 20", f"> {limits.price_dev_pct:g} %"),
             (
                 "Correlation break",
                 f"rank correlation of the newest returns {limits.corr_z:g} standard errors and {limits.corr_change:g} "
                 "from the usual",
             ),
             ("Receive-to-landed latency", f"> {limits.latency_ms:g} ms"),
-            ("Stale after", f"{limits.stale_s:g} s without a closed minute while the exchange is open"),
+            ("Stale feed after", f"{limits.stale_s:g} s without a closed minute while the exchange is open"),
         ],
         "rules": options.rules,
         "settings": options.settings,

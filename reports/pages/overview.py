@@ -22,7 +22,7 @@ def page(snap: Snapshot) -> Page:
     start = snap.at - timedelta(days=1)
     digest = last_digest(snap)
     since_when = digest or snap.at - timedelta(days=1)
-    found = abnormal(snap)
+    found, fits = abnormal(snap), snap.watched_fits
     checks = newest_checks(snap.quality)
     model = {
         "abnormal": with_sparks(snap, found[:10]),
@@ -32,14 +32,19 @@ def page(snap: Snapshot) -> Page:
         "digest": digest,
         "digest_ago": snap.at - since_when,
         "at": snap.at,
-        "movers": movers(snap)[:10],
-        "symbols": snap.series.height,
+        "movers": [row for row in movers(snap) if row["key"] in snap.watched][:10],
+        "symbols": len(snap.watched),
         "only_history": snap.series.height > 0 and not snap.bars,
-        "pairs": [pair_row(fit) for fit in snap.newest_fits[:10]],
-        "pair_count": snap.fits.filter(pl.col("age") == 1).height if snap.fits.height else 0,
-        "timeline": timeline(snap.anomalies, snap.alerts, _quarter(start), quiet=snap.bars),
-        "anomaly_count": snap.anomalies.filter(pl.col("ts") >= start).height,
-        "matrix": matrix(default_correlations(snap.correlations), 9),
+        "pairs": [pair_row(fit) for fit in fits[:10]],
+        "pair_count": len(fits),
+        "timeline": timeline(
+            snap.watched_anomalies,
+            snap.alerts,
+            _quarter(start),
+            quiet=[key for key in snap.bars if key in snap.watched],
+        ),
+        "anomaly_count": snap.watched_anomalies.filter(pl.col("ts") >= start).height,
+        "matrix": matrix(default_correlations(_of_watched(snap)), 9),
         "feeds": feed_rows(snap, checks),
         "strip": bar_strip(snap.runs),
         "runs": run_summary(snap.runs),
@@ -54,6 +59,12 @@ def page(snap: Snapshot) -> Page:
     )
 
 
+def _of_watched(snap: Snapshot) -> pl.DataFrame:
+    """Correlations between watched series; a leg is named `binance:BTCUSDT`."""
+    names = [str(key) for key in snap.watched]
+    return snap.correlations.filter(pl.col("symbol_a").is_in(names), pl.col("symbol_b").is_in(names))
+
+
 def _quarter(at: Any) -> Any:
     return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0) + timedelta(minutes=15)
 
@@ -63,7 +74,7 @@ def cards(snap: Snapshot, found: list[dict[str, Any]], checks: list[dict[str, An
     by = {
         name: sum(row["severity"] == name for row in found) for name in ("critical", "high", "medium", "info")
     }
-    judged = [fit for fit in snap.newest_fits if fit["z"] is not None]
+    judged = [fit for fit in snap.watched_fits if fit["z"] is not None]
     stretched = [
         fit for fit in judged if fit["is_cointegrated"] and abs(fit["z"]) >= snap.options.limits.zscore
     ]
@@ -77,19 +88,19 @@ def cards(snap: Snapshot, found: list[dict[str, Any]], checks: list[dict[str, An
     sent = snap.deliveries.filter((pl.col("state") == "sent") & (pl.col("sent_at") >= day)).height
     dead = snap.deliveries.filter(pl.col("state") == "dead").height
     failing = snap.deliveries.filter(
-        pl.col("state").is_in(["queued", "sending"]), pl.col("attempts") > 1
+        pl.col("state").is_in(["queued", "sending"]), pl.col("last_error").is_not_null()
     ).height
     undelivered = [f"{dead} dead letter{'s' if dead != 1 else ''}"] if dead else []
-    undelivered += [f"{failing} failing"] if failing else []
+    undelivered += [f"{failing} waiting after a failed try"] if failing else []
     worst = "critical" if by["critical"] else "high" if by["high"] else "medium" if found else "ok"
     return [
         _card("Abnormal now", str(len(found)), " · ".join(f"{n} {name}" for name, n in by.items() if n) or "nothing stands out",
               "high" if worst == "medium" else worst, "alerts/index.html"),
         _card("Stretched pairs", str(len(stretched)), f"|z| ≥ {snap.options.limits.zscore:g} and cointegrated",
-              "high" if stretched else "ok", "pairs/index.html", of=f"/ {len(snap.newest_fits)}"),
+              "high" if stretched else "ok", "pairs/index.html", of=f"/ {len(snap.watched_fits)}"),
         _card("Data checks", str(len(checks) - len(failed)), f"{len(failed)} failing" if failed else "all pass" if checks else "none ran yet",
               "critical" if grave else "high" if failed else "ok" if checks else "", "quality/index.html", of=f"/ {len(checks)}"),
-        _card("Worst lag", _lag(slow.worst_lag_s if slow else None), f"{slow.source}:{slow.worst} · limit {snap.options.limits.stale_s:g} s" if slow else "exchanges closed" if snap.feeds else "no data yet",
+        _card(f"Worst lag at {snap.at:%H:%M}", _lag(slow.worst_lag_s if slow else None), f"{slow.source}:{slow.worst} · limit {snap.options.limits.stale_s:g} s" if slow else "exchanges closed" if snap.feeds else "no data yet",
               "critical" if stale else "ok" if slow else "", "runs/index.html"),
         _card("Runs, 24 h", str(done["completed"]), done["word"], "high" if done["failed"] else "ok" if done["total"] else "",
               "runs/index.html", of=f"/ {done['total']}"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipelines.market import Interval, Series
+from pipelines.market import Interval
 from reports.pages.overview import pair_row
 from reports.pages.shell import Page, pair_slug, symbol_path
 from reports.pages.symbols import limit_facts
-from reports.snapshot import Row, Snapshot
+from reports.snapshot import Row, Snapshot, legs
+from reports.text import is_missing, number, probability
 
 
 def index_page(snap: Snapshot) -> Page:
@@ -36,7 +37,7 @@ def index_page(snap: Snapshot) -> Page:
 def pair_page(snap: Snapshot, fit: Row, tail: pl.DataFrame) -> Page:
     """One pair's page; `tail` is its newest points of `pair_series`, oldest first."""
     name = pair_slug(fit)
-    y, x = Series(fit["source_y"], fit["symbol_y"]), Series(fit["source_x"], fit["symbol_x"])
+    y, x = legs(fit)
     row = pair_row(fit)
     spells = excursions(tail, fit["interval"], snap.options.limits.zscore)
     model = {
@@ -46,7 +47,7 @@ def pair_page(snap: Snapshot, fit: Row, tail: pl.DataFrame) -> Page:
         "y_path": symbol_path(y),
         "x_path": symbol_path(x),
         "verdict": verdict(fit),
-        "groups": statistics_of(fit),
+        "groups": statistics_of(fit, _newest_beta(tail)),
         "spells": spells[:12],
         "points": tail.height,
         "window": snap.options.pair_window,
@@ -100,29 +101,56 @@ def verdict(fit: Row) -> dict[str, str]:
     return {"tone": "info", "word": "not cointegrated", "text": fit["reason"] or "the larger of the two p-values does not reject after correction"}  # fmt: skip
 
 
-def statistics_of(fit: Row) -> list[tuple[str, list[tuple[str, str, Any, int]]]]:
-    """(group, [(label, column, value, digits)]): every number of the fit, by what it answers."""
+class Figure(NamedTuple):
+    """One number of a fit: what it is called, where it stands (`view.column`), and how it reads; "" where there is none."""
+
+    label: str
+    source: str
+    text: str
+
+
+def statistics_of(fit: Row, z_beta: float | None) -> list[tuple[str, list[Figure]]]:
+    """(group, figures): every number of the fit, by what it answers.
+
+    z_beta: the hedge ratio of the newest z, which was fitted before its bar and not on all bars as the others.
+    """
+
+    def of(label: str, column: str, digits: int = -1) -> Figure:
+        return Figure(label, f"pair_stats.{column}", _figure(fit[column], digits))
+
+    def between(label: str, low: str, high: str, digits: int) -> Figure:
+        ends = [_figure(fit[name], digits) for name in (low, high)]
+        return Figure(label, f"pair_stats.{low}, {high}", " to ".join(ends) if all(ends) else "")
+
     return [
         ("Hedge", [
-            ("β, least squares", "beta_ols", fit["beta_ols"], 4), ("α, least squares", "alpha_ols", fit["alpha_ols"], 4),
-            ("β, Theil-Sen", "beta_theil_sen", fit["beta_theil_sen"], 4), ("  its 95 % from", "beta_lo", fit["beta_lo"], 4),
-            ("  to", "beta_hi", fit["beta_hi"], 4), ("β, Kalman now", "beta_kalman", fit["beta_kalman"], 4), ("R²", "r2", fit["r2"], 4),
+            of("β, least squares", "beta_ols", 4), Figure("β of the newest z, fitted before it", "pair_series.beta", _figure(z_beta, 4)),
+            of("α, least squares", "alpha_ols", 4), of("β, Theil-Sen", "beta_theil_sen", 4), between("  its 95 % interval", "beta_lo", "beta_hi", 4),
+            of("β, Kalman now", "beta_kalman", 4), of("R²", "r2", 4),
         ]),
         ("Cointegration", [
-            ("Engle-Granger, y on x", "eg_stat", fit["eg_stat"], 3), ("  p", "eg_p", fit["eg_p"], -1),
-            ("Engle-Granger, x on y", "eg_stat_swapped", fit["eg_stat_swapped"], 3), ("  p", "eg_p_swapped", fit["eg_p_swapped"], -1),
-            ("larger p decides", "p_max", fit["p_max"], -1), ("q over all pairs tested", "q_bh", fit["q_bh"], -1), ("  pairs tested together", "tested", fit["tested"], 0),
-            ("Lagged differences, y on x", "lags", fit["lags"], 0), ("  x on y", "lags_swapped", fit["lags_swapped"], 0),
-            ("Unit root of y alone, p", "adf_p_y", fit["adf_p_y"], -1), ("  of x alone", "adf_p_x", fit["adf_p_x"], -1),
-            ("Johansen trace, r = 0 (5 %: 15.49)", "johansen_trace_0", fit["johansen_trace_0"], 2),
-            ("Johansen trace, r ≤ 1 (5 %: 3.84)", "johansen_trace_1", fit["johansen_trace_1"], 2),
+            of("Engle-Granger, y on x", "eg_stat", 3), of("  p", "eg_p"), of("Engle-Granger, x on y", "eg_stat_swapped", 3), of("  p", "eg_p_swapped"),
+            of("larger p decides", "p_max"), of("q over all pairs tested", "q_bh"), of("  pairs tested together", "tested", 0),
+            of("Lagged differences, y on x", "lags", 0), of("  x on y", "lags_swapped", 0), of("Unit root of y alone, p", "adf_p_y"), of("  of x alone", "adf_p_x"),
+            of("Johansen trace, r = 0 (5 %: 15.49)", "johansen_trace_0", 2), of("Johansen trace, r ≤ 1 (5 %: 3.84)", "johansen_trace_1", 2),
         ]),
         ("Reversion", [
-            ("Half-life, bars", "half_life_bars", fit["half_life_bars"], 1), ("  95 % from", "half_life_lo", fit["half_life_lo"], 1),
-            ("  to", "half_life_hi", fit["half_life_hi"], 1), ("Last third by the earlier line, p", "holdout_p", fit["holdout_p"], -1), ("Correlation of log returns", "corr", fit["corr"], 3),
-            ("z-score at the fit", "zscore", fit["zscore"], 2), ("Common bars", "n", fit["n"], 0),
+            of("Half-life, bars", "half_life_bars", 1), between("  its 95 % interval", "half_life_lo", "half_life_hi", 1), of("Last third by the earlier line, p", "holdout_p"),
+            of("Correlation of log returns", "corr", 3), of("z-score at the fit", "zscore", 2), of("Common bars", "n", 0),
         ]),
     ]  # fmt: skip
+
+
+def _newest_beta(tail: pl.DataFrame) -> float | None:
+    known = tail["beta"].drop_nulls().to_list()
+    return float(known[-1]) if known else None
+
+
+def _figure(value: float | None, digits: int) -> str:
+    """A number with so many digits, a probability where they are negative; "" where there is none."""
+    if is_missing(value):
+        return ""
+    return number(value, digits) if digits >= 0 else probability(value)
 
 
 def excursions(tail: pl.DataFrame, interval: str, limit: float) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ def page(snap: Snapshot, coverage: pl.DataFrame, quarantine: pl.DataFrame) -> Pa
     checks = newest_checks(snap.quality)
     model = {
         "feeds": feed_rows(snap, checks),
+        "at": snap.at,
+        "checked": max((check["checked_at"] for check in checks), default=None),
         "checks": [check | {"history": _history(snap.quality, check)} for check in checks],
         "failed": sum(not check["passed"] for check in checks),
         "collection": snap.options.collection,

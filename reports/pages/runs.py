@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +18,10 @@ def page(snap: Snapshot) -> Page:
     model = {
         "summary": run_summary(snap.runs),
         "strip": bar_strip(snap.runs, 180),
-        "rows": [_row(row) for row in snap.runs.head(60).iter_rows(named=True)],
+        "rows": [_row(row, snap.options.prefect_url) for row in snap.runs.head(60).iter_rows(named=True)],
         "flows": _flows(snap.runs),
         "feeds": feed_rows(snap, newest_checks(snap.quality)),
+        "at": snap.at,
         "stages": _stages(snap.latency, snap.options.limits.latency_ms),
         "streams": _streams(snap.options.collection),
         "prefect_url": snap.options.prefect_url,
@@ -36,9 +38,15 @@ def _streams(collection: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
+PREFECT_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""How Prefect names its runs; one from the command line is called otherwise, and its UI does not know it."""
+
+
+def _row(row: dict[str, Any], prefect_url: str | None) -> dict[str, Any]:
+    is_known = prefect_url and PREFECT_RUN.fullmatch(row["run_id"])
+    href = f"{prefect_url}/runs/flow-run/{row['run_id']}" if is_known else None
     took = None if not row["finished_at"] else (row["finished_at"] - row["started_at"]).total_seconds()
-    return row | {"took": took, "ok": str(row["state"]).lower() in GOOD}
+    return row | {"href": href, "took": took, "ok": str(row["state"]).lower() in GOOD}
 
 
 def _flows(runs: pl.DataFrame) -> list[dict[str, Any]]:

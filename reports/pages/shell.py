@@ -10,7 +10,7 @@ from pipelines.market import Series, utc
 from pipelines.market import slug as safe
 from reports.options import Model
 from reports.shelf import KEY, STAMP
-from reports.snapshot import Feed, Snapshot
+from reports.snapshot import Feed, Snapshot, legs
 
 NAVIGATION = (
     ("index.html", "Overview"),
@@ -86,7 +86,7 @@ def symbol_path(key: Series) -> str:
 
 def pair_slug(fit: dict[str, Any]) -> str:
     """`binance-ETHUSDT~binance-BTCUSDT`: y first, x second."""
-    y, x = Series(fit["source_y"], fit["symbol_y"]), Series(fit["source_x"], fit["symbol_x"])
+    y, x = legs(fit)
     return f"{y.slug}~{x.slug}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.market import CONTINUOUS, Series
+from pipelines.market import CONTINUOUS, MINUTE, Series
 from reports.options import Limits
 from reports.pages.movers import movers
 from reports.pages.overview import pair_row
@@ -28,7 +28,12 @@ def index_page(snap: Snapshot) -> Page:
     rows = sorted(movers(snap), key=lambda row: (row["source"], row["symbol"]))
     seen = {row["key"] for row in rows}
     quiet = [{"key": key, "path": symbol_path(key)} for key in snap.keys if key not in seen]
-    model = {"rows": rows, "quiet": quiet, "sources": sorted({row["source"] for row in rows})}
+    model = {
+        "rows": rows,
+        "quiet": quiet,
+        "unwatched": sum(row["key"] not in snap.watched for row in rows),
+        "sources": sorted({row["source"] for row in rows}),
+    }
     return Page("symbols/index.html", "symbols.html", "Symbols", model, data=(("JSON", "api/symbols.json"),))
 
 
@@ -51,6 +56,7 @@ def symbol_page(
         "now": standing(snap, key, panes),
         "panes": panes,
         "stats": snap.figures.get(key, []),
+        "at": snap.at,
         "alerts": [{"severity": a["severity"], "rule": a["rule"], "since": a["fired_at"] or a["started_at"], "href": alert_path(a["id"])} for a in fired],
         "anomalies": [] if flagged is None else _listed(snap, key, flagged)[:40],
         "anomaly_count": 0 if flagged is None else flagged.height,
@@ -146,9 +152,10 @@ def standing(snap: Snapshot, key: Series, panes: list[dict[str, Any]]) -> dict[s
     newest = None if bars is None else bars["ts"][-1]
     return {
         "ts": newest,
+        "ended": None if newest is None else newest + MINUTE,
         "age_s": None
         if newest is None or (feed and feed.closed)
-        else (snap.at - newest).total_seconds() - 60,
+        else (snap.at - newest - MINUTE).total_seconds(),
         "closed": bool(feed and feed.closed),
         "opens_at": feed.opens_at if feed else None,
         "pane": first,

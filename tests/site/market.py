@@ -510,7 +510,7 @@ def alerts() -> pl.DataFrame:
         ("alert-btc-volume", "volume", "binance", "BTCUSDT", None, "15m", "firing", "high", 8.5, 3.0, facts("volume_ratio", 8.5, 3.0, **usual), HOT + timedelta(minutes=2), HOT + timedelta(minutes=3)),
         ("alert-nvda-price", "price-from-mean", "yahoo", "NVDA", None, "15m", "firing", "critical", 5.3, 5.0, facts("dev_20_pct", 5.3, 5.0), datetime(2026, 11, 20, 15, 31), datetime(2026, 11, 20, 15, 31, 6)),
         ("alert-eth-rsi", "rsi", "binance", "ETHUSDT", None, "1h", "firing", "medium", 74.2, 70.0, facts("rsi_14", 74.2, 70.0), datetime(2026, 11, 20, 15, 1), datetime(2026, 11, 20, 15, 1, 6)),
-        ("alert-btc-gap", "open-gap", "binance", "BTCUSDT", None, "1m", "firing", "high", 14.0, 0.0, facts("minutes", 14.0, 0.0), datetime(2026, 11, 20, 14, 20), datetime(2026, 11, 20, 14, 20, 6)),
+        ("alert-btc-gap", "open-gap", "binance", "BTCUSDT", None, "1m", "firing", "high", 2976.0, 0.0, facts("gap_minutes", 2976.0, 0.0), datetime(2026, 11, 20, 14, 20), datetime(2026, 11, 20, 14, 20, 6)),
         ("alert-tsla-old", "price-from-mean", "yahoo", "TSLA", None, "1h", "firing", "critical", 6.1, 5.0, facts("dev_20_pct", 6.1, 5.0), datetime(2026, 11, 19, 18, 31), datetime(2026, 11, 19, 18, 31, 6)),
         ("alert-tsla-old", "price-from-mean", "yahoo", "TSLA", None, "1h", "resolved", "critical", 6.1, 5.0, facts("dev_20_pct", 6.1, 5.0, worst={"value": 7.3, "ts": "2026-11-19T18:45:00+00:00"}), datetime(2026, 11, 20, 15, 10), datetime(2026, 11, 20, 15, 10, 6)),
     ]  # fmt: skip

@@ -242,3 +242,52 @@ def test_paper_gets_a_picture_of_the_chart_in_the_light_theme(look, site):
     assert page.locator(".chart img.print").count() == 0
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.faults == []
+
+
+@pytest.mark.capability("UI-09")
+def test_the_age_of_a_symbol_and_the_pill_are_of_one_clock(look, site):
+    page = look(site, SYMBOL, later_s=59)
+    page.clock.run_for(3000)
+    age = page.locator("dd [data-age-to]").text_content()
+    assert age.endswith(" s")
+    assert page.locator("#age").text_content() == f"data {age} ago"
+
+
+@pytest.mark.capability("UI-06")
+def test_on_a_phone_tables_need_no_sideways_scroll_and_long_ones_are_folded(look, site):
+    wide = "Array.from(document.querySelectorAll('main .scroll')).filter(e => e.scrollWidth > e.clientWidth + 1 && !e.querySelector('svg.tl, .heat')).map(e => e.textContent.slice(0, 40))"
+    page = look(site, "quality/index.html", width=390)
+    for path in (
+        "quality/index.html",
+        "anomalies/index.html",
+        "pairs/index.html",
+        "symbols/index.html",
+        "index.html",
+    ):
+        page.goto(f"file://{site / path}")
+        page.clock.run_for(500)
+        assert page.evaluate(wide) == [], path
+    page.goto(f"file://{site / 'anomalies/index.html'}")
+    shown = "Array.from(document.querySelectorAll('#spells tbody tr')).filter(r => r.offsetHeight).length"
+    assert page.evaluate(shown) == 12
+    page.locator("#spells").locator("xpath=../following-sibling::button").click()
+    assert page.evaluate(shown) > 12
+
+
+def test_on_a_phone_the_legends_of_a_chart_stand_above_its_lines(look, site):
+    page = drawn(look(site, PAIR, width=390))
+    page.wait_for_function("document.querySelector('.legend').offsetHeight > 30")
+    low = """() => { const c = document.querySelector('.chart').tw; return c.chart.panes().map((p, i) =>
+      [c.legends[i].offsetHeight, c.chart.priceScale('right', i).options().scaleMargins.top * p.getHeight()]); }"""
+    page.wait_for_timeout(100)
+    assert all(legend <= room for legend, room in page.evaluate(low))
+
+
+def test_no_line_of_the_cookbook_runs_under_its_button(look, site):
+    page = look(site, "sql/index.html")
+    cut = (
+        "Array.from(document.querySelectorAll('.code pre')).filter(p => p.scrollWidth > p.clientWidth).length"
+    )
+    assert page.evaluate(cut) == 0
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert page.evaluate(cut) == 0

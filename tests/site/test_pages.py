@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,16 +9,18 @@ import polars as pl
 import pytest
 
 from pipelines.alerts.silences import Silence
+from pipelines.analytics.detectors import SEVERITY
 from pipelines.market import Series
 from reports import render
 from reports.options import RuleInForce
-from reports.pages import abnormal, quality, runs
+from reports.pages import abnormal, correlations, overview, quality, runs
 from reports.pages.anomalies import gravest, index_page
+from reports.pages.others import methods_page
 from reports.pages.shell import NAVIGATION
 from reports.pages.spells import spells
 from reports.site import publish
 from reports.snapshot import take
-from reports.text import number
+from reports.text import kind_name, number
 from tests.site import market
 from tests.site.conftest import options
 
@@ -323,7 +326,7 @@ def test_the_runs_page_shows_the_figures_of_the_latency_view_and_of_each_stream(
         lake[0].execute("SELECT run_id, lag_s FROM runs ORDER BY scheduled_for DESC LIMIT 1").fetchall()[0]
     )
     line = next(row for row in text.split('id="runs"')[1].split("</tr>") if f'<tr id="{run}">' in row)
-    assert f'<td class="num">{number(lag, 1)}</td>' in line
+    assert f'<td class="num desk">{number(lag, 1)}</td>' in line
     stream = {
         "frames": 1234,
         "per_second": 20.56,
@@ -338,3 +341,77 @@ def test_the_runs_page_shows_the_figures_of_the_latency_view_and_of_each_stream(
     shown = render.html(runs.page(snap), snap).decode().split("Throughput per stream")[1]
     figures = re.findall(r'<td class="num">(.*?)</td>', shown.split("</tr>")[1])
     assert figures == ["1234", "20.6", "78", "9", "3.2"]
+
+
+def test_a_message_that_waits_after_a_failed_try_is_undelivered(lake):
+    snap = take(lake[0], options())
+    sent = snap.deliveries.filter(pl.col("state") == "sent")
+    waits = sent.head(1).with_columns(
+        state=pl.lit("queued"), attempts=pl.lit(1), last_error=pl.lit("refused")
+    )
+    fresh = waits.with_columns(attempts=pl.lit(0), last_error=pl.lit(None, pl.String))
+    told = [
+        overview.cards(replace(snap, deliveries=pl.concat([sent, more], how="vertical_relaxed")), [], [])[-1]
+        for more in (waits, fresh)
+    ]
+    assert [card["note"] for card in told] == ["1 waiting after a failed try", "none undelivered"]
+    assert [card["tone"] for card in told] == ["high", ""]
+
+
+def test_a_gap_is_told_in_minutes_and_a_limit_is_not_called_usual(lake):
+    rows = {row["rule"]: row for row in abnormal.abnormal(take(lake[0], options())) if row["rule"]}
+    gap, rsi = rows["open-gap"], rows["rsi"]
+    assert (gap["shown"], gap["usual"], gap["measure"]) == ("2,976 min", "–", "2,976 min")
+    assert (rsi["shown"], rsi["usual"]) == ("74.2", "limit 70")
+
+
+def test_what_was_only_imported_counts_for_nothing_on_the_overview(lake):
+    coins = {Series("binance", name) for name in ("BTCUSDT", "ETHUSDT")}
+    every, some = take(lake[0], options()), take(lake[0], options(watched=coins))
+    model = overview.page(some).model
+    assert {row["key"] for row in model["movers"]} == coins
+    assert (model["symbols"], model["pair_count"]) == (2, 1)
+    assert model["cards"][1]["of"] == "/ 1"
+    assert {row["symbol"] for row in model["abnormal"] if not row["is_alert"]} <= {"BTCUSDT", "ETHUSDT"}
+    assert model["anomaly_count"] < overview.page(every).model["anomaly_count"]
+    assert {name for name, _ in model["matrix"]["names"]} == {str(key) for key in coins}
+    only_history = overview.page(take(lake[0], options(watched=set()))).model
+    assert len(only_history["movers"]) == 10
+
+
+def test_correlations_say_how_many_bars_there_are_and_not_how_many_were_asked_for(lake):
+    snap = take(lake[0], options())
+    text = render.html(correlations.page(snap), snap).decode()
+    assert re.findall(r"<h2>(1m returns, .*?)</h2>", text) == [
+        "1m returns, 71 to 224 bars",
+        "1m returns, 388 to 1,424 bars",
+    ]
+
+
+def test_every_kind_of_anomaly_has_its_limit_on_the_methods_page(lake):
+    limits = " ".join(label for label, _ in methods_page(take(lake[0], options())).model["limits"]).lower()
+    assert [kind for kind in SEVERITY if kind_name(kind).lower() not in limits] == []
+
+
+def test_a_run_that_prefect_knows_leads_to_its_page_there(lake):
+    snap = take(lake[0], options())
+    known = "0197f5a2-3c1b-7e44-9d5e-1f2a3b4c5d6e"
+    named = pl.concat([snap.runs.head(2).with_columns(run_id=pl.Series([known, "cli-9f3c"]))])
+    for url, links in (("http://127.0.0.1:4200", 1), (None, 0)):
+        some = replace(snap, runs=named, options=options(prefect_url=url))
+        text = render.html(runs.page(some), some).decode()
+        assert text.count(f"http://127.0.0.1:4200/runs/flow-run/{known}") == links
+        assert "flow-run/cli" not in text
+
+
+def test_a_pair_shows_the_hedge_of_its_z_and_each_interval_in_one_line(site):
+    said = plain(site, "pairs/binance-BTCUSDT~binance-ETHUSDT.html")
+    assert re.search(r"β, least squares \d\.\d{4} β of the newest z, fitted before it \d\.\d{4} ", said)
+    assert re.search(r"β, Theil-Sen \d\.\d{4}\s+its 95 % interval \d\.\d{4} to \d\.\d{4} ", said)
+
+
+def test_a_page_says_as_of_when_its_figures_are(site):
+    assert "As of 20 Nov 15:41" in plain(site, "symbols/binance-BTCUSDT.html")
+    assert "checks pass, checked 20 Nov 15:42 UTC" in plain(site, "quality/index.html")
+    for path in ("index.html", "quality/index.html", "runs/index.html"):
+        assert "Worst lag at 15:42" in plain(site, path), path

@@ -58,3 +58,16 @@ def test_no_value_at_all_breaks_a_page(value):
         assert isinstance(said(value), str)
         assert "nan" not in said(value)
         assert "inf" not in said(value)
+
+
+def test_what_was_measured_is_told_in_the_unit_of_its_kind():
+    said = [
+        text.quantity(value, kind)
+        for value, kind in ((0.01791, "volatility"), (2976.0, "gap"), (352.0, "volume"), (None, "gap"))
+    ]
+    assert said == ["1.791 %", "2,976 min", "352", "–"]
+    assert [text.usual("latency", 100.0), text.usual("gap", 0.0), text.usual("volume", 41.2)] == [
+        "limit 100 ms",
+        "–",
+        "41.2",
+    ]
