@@ -16,6 +16,7 @@ from flows import alerting, touched
 from flows.context import Context, assemble, writing
 from flows.run_names import run_name
 from flows.runs import recorded
+from flows.scheduled import scheduled_start
 from pipelines.market import utc
 from reports.site import Published, publish
 from warehouse.stage import scalar
@@ -37,7 +38,7 @@ def run_report(
 def render(at: datetime | None) -> dict[str, Any]:
     """All pages; only what changed is rewritten."""
     context, run_id = assemble(), str(flow_run.id or uuid4())
-    with writing(context) as con, recorded(con, context, run_id, "report") as tally:
+    with writing(context) as con, recorded(con, context, run_id, "report", scheduled_start()) as tally:
         done = run_report(context, con, run_id, at)
         tally.detail = f"{len(done.written)} files written, {done.unchanged} unchanged"
     site = context.settings.site
