@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import count
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from flows.history import fill_sessions
+from pipelines.derived import Plan
+from pipelines.market import Interval
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, bars_of, new_lake
 
@@ -30,6 +33,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     fill_sessions(made.con, made.context, "XNYS", date(2026, 2, 20), date(2026, 3, 12))
     yield made
     made.con.close()
+
+
+def fives(lake: Lake) -> Plan:
+    """The plan without hours, where one width shows it as well as two."""
+    return replace(lake.context.plan, intervals=(Interval.parse("5m"),))
 
 
 def nights(days: int) -> list[datetime]:
@@ -139,14 +147,14 @@ def test_minute_by_minute_into_a_session_is_the_same_as_all_at_once(lake: Lake, 
 def test_a_correction_of_yesterday_changes_what_today_is_held_against(lake: Lake):
     bars = tape([*nights(6), *(LIVE + MINUTE * n for n in range(60))], 5, "corrected")
     lake.load(bars, "backfill")
-    lake.derive({"corrected": LIVE + 60 * MINUTE})
+    lake.derive({"corrected": LIVE + 60 * MINUTE}, fives(lake))
     ts = LIVE - timedelta(days=1, minutes=-40)
     fixed = bars.filter(pl.col("ts") == ts).with_columns(volume=pl.col("volume") * 50)
     lake.load(fixed)
-    lake.derive({"corrected": LIVE + 60 * MINUTE})
+    lake.derive({"corrected": LIVE + 60 * MINUTE}, fives(lake))
     whole = pl.concat([bars.filter(pl.col("ts") != ts), fixed])
     lake.load(renamed(whole, "right"), "backfill")
-    lake.derive({"right": LIVE + 60 * MINUTE})
+    lake.derive({"right": LIVE + 60 * MINUTE}, fives(lake))
     assert_equal_lakes(lake, "corrected", "right")
 
 
@@ -154,12 +162,12 @@ def test_an_older_file_leaves_the_baseline_of_the_newest_session_in_force(lake: 
     old = [ts - timedelta(days=60) for ts in nights(6)]
     bars = tape([*old, *nights(6)], 9, "first")
     lake.load(bars, "import")
-    lake.derive()
+    lake.derive(plan=fives(lake))
     recent = pl.col("ts") > LIVE - timedelta(days=30)
     lake.load(renamed(bars, "second").filter(recent), "import")
-    lake.derive()
+    lake.derive(plan=fives(lake))
     lake.load(renamed(bars, "second").filter(~recent), "import")
-    lake.derive()
+    lake.derive(plan=fives(lake))
     assert_equal_lakes(lake, "first", "second")
 
 
@@ -170,7 +178,7 @@ def test_bars_before_a_long_silence_are_judged_as_ever(lake: Lake):
     )
     later = bars_of({"ts": [LIVE + timedelta(days=90)], "close": [100.0]}, "ended", "AAA")
     lake.load(pl.concat([bars, later]), "import")
-    lake.derive()
+    lake.derive(plan=fives(lake))
     found = "SELECT DISTINCT ts FROM anomalies WHERE source = 'ended' AND kind = 'volume' AND interval = '1m'"
     assert lake.rows(found) == [(burst,)]
 
@@ -178,10 +186,10 @@ def test_bars_before_a_long_silence_are_judged_as_ever(lake: Lake):
 @pytest.mark.capability("STO-10")
 def test_deriving_without_anything_new_changes_nothing(lake: Lake):
     lake.load(tape(nights(1), 2, "calm"), "import")
-    lake.derive()
+    lake.derive(plan=fives(lake))
     count_of = "SELECT count(*) FROM calc.windows WHERE source = 'calm'"
     before = lake.one(count_of)
-    again = lake.derive()
+    again = lake.derive(plan=fives(lake))
     assert (again.windows.height, again.rows.height, again.batches) == (0, 0, ())
     assert lake.one(count_of) == before > 0
 
@@ -191,9 +199,9 @@ def test_what_is_derived_can_be_dropped_and_rebuilt(lake: Lake):
     bars = tape(nights(6), 31, "rebuilt")
     lake.load(bars, "backfill", "rebuilt-backfill-1")
     lake.load(renamed(bars, "kept"), "backfill")
-    lake.derive({"rebuilt": LIVE, "kept": LIVE})
+    lake.derive({"rebuilt": LIVE, "kept": LIVE}, fives(lake))
     for table in ("windows", "indicators", "anomalies", "volume_baseline"):
         lake.con.execute(f"DELETE FROM calc.{table} WHERE source = 'rebuilt'")
     lake.con.execute("DELETE FROM core.derived WHERE batch_id = 'rebuilt-backfill-1'")
-    lake.derive({"rebuilt": LIVE})
+    lake.derive({"rebuilt": LIVE}, fives(lake))
     assert_equal_lakes(lake, "rebuilt", "kept")
