@@ -97,6 +97,7 @@ def test_the_first_quality_checks_do_not_wait_for_their_schedule(demo: Platform)
         time.sleep(0.5)
 
 
+@pytest.mark.capability("RES-05")
 def test_a_scheduled_minute_completes_rebuilds_the_site_and_writes_down_what_crashed(demo: Platform):
     api = demo.api
     crashed = _crashed(demo)
@@ -109,6 +110,9 @@ def test_a_scheduled_minute_completes_rebuilds_the_site_and_writes_down_what_cra
     assert [run["state_type"] for run in done[:1]] == ["COMPLETED"]
     builds = (demo.folder / "data" / "run" / "builds.log").read_text().split()
     assert done[0]["id"] in builds
+    (run,) = _sql(demo, f"SELECT lag_s, rows_loaded FROM runs WHERE run_id = '{done[0]['id']}'")
+    assert 0 < run["lag_s"] < 60
+    assert run["rows_loaded"] > 0
     told = _sql(demo, f"SELECT flow, state, detail FROM runs WHERE run_id = '{crashed}'")
     assert told == [{"flow": "maintenance", "state": "Crashed", "detail": "killed"}]
     unplanned = "state = 'Completed' AND scheduled_for IS NULL AND run_id NOT LIKE 'cli-%'"
