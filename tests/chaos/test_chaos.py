@@ -16,7 +16,7 @@ def game(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chaos, list
     """A game that has been played, its processes still alive, and what was wrong at its end."""
     chaos = Chaos(tmp_path_factory.mktemp("chaos"), seed=7)
     try:
-        yield chaos, chaos.play(minutes=3, kills=5)
+        yield chaos, chaos.play(minutes=4, kills=6)
     finally:
         chaos.stop()
 
@@ -26,7 +26,7 @@ def test_after_faults_and_kills_the_warehouse_equals_what_the_replica_served(
 ) -> None:
     chaos, wrong = game
     assert wrong == []
-    assert chaos.kills.total() == 5
+    assert chaos.kills.total() == 6
     assert chaos.faults.total() > 0
 
 
