@@ -204,8 +204,9 @@ class Chaos:
             if all(part.endswith("=ok") for part in self.runner.state.split(",")):
                 break
         self.collector.wait_until_connected()
+        before = self.collector.frames() or 0
         self.pass_minute()
-        self.collector.wait_until_heard()
+        self.collector.wait_until_heard(more_than=before)
         self.collector.stop()
         self.run()
         self.run()

@@ -100,14 +100,14 @@ class CollectorProcess:
     def wait_until_connected(self) -> None:
         self._wait(lambda: self.frames() is not None and self._is_connected())
 
-    def wait_until_heard(self) -> None:
-        """Until frames have come and nothing new for two of its notes."""
+    def wait_until_heard(self, more_than: int) -> None:
+        """Until more frames than that have come and nothing new for two of its notes."""
         before: list[int | None] = [None]
 
         def is_calm() -> bool:
             time.sleep(2 * NOTE_S)
             before.append(self.frames())
-            return bool(before[-1]) and before[-1] == before[-2]
+            return (before[-1] or 0) > more_than and before[-1] == before[-2]
 
         self._wait(is_calm)
 
