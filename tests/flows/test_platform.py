@@ -91,7 +91,7 @@ def test_every_deployment_of_prefect_yaml_is_registered_with_documented_paramete
 
 def test_the_first_quality_checks_do_not_wait_for_their_schedule(demo: Platform):
     asked = {"deployments": {"name": {"any_": ["quality"]}}, "flow_runs": {"start_time": {}}}
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while not any(not run["auto_scheduled"] for run in demo.api._call("POST", "/flow_runs/filter", asked)):
         assert time.monotonic() < deadline
         time.sleep(0.5)
