@@ -109,21 +109,21 @@ class Reader(threading.Thread):
 
 @pytest.mark.capability("STO-06")
 def test_readers_of_every_kind_see_whole_batches_and_block_nobody(lake):
-    """80 small batches with upkeep in between, beside one reader in autocommit and one in an open transaction."""
+    """200 small batches with upkeep in between, beside one reader in autocommit and one in an open transaction."""
     lake.load(bars(count=1, close=1.0), "binance-rest-first")
     readers = [Reader(lake, inside) for inside in (False, True)]
     for reader in readers:
         reader.start()
     while not all(reader.asked or reader.problems for reader in readers):
         time.sleep(0.01)
-    for number in range(80):
+    for number in range(200):
         row = f"'binance', 'X', TIMESTAMP '{NOON + (number + 1) * MINUTE}'"
         with transaction(lake.con, lake.location):
             lake.con.execute(f"INSERT INTO core.bars (source, symbol, ts) VALUES ({row})")
             lake.con.execute(
                 f"INSERT INTO core.ledger (batch_id, source, rows_loaded) VALUES ('b{number}', 'binance', 1)"
             )
-        if number in (30, 60):
+        if number in (60, 130):
             compact(lake.con, lake.location)
             expire(lake.con, lake.location, datetime.now(UTC), timedelta(days=7))
     for reader in readers:
@@ -131,7 +131,7 @@ def test_readers_of_every_kind_see_whole_batches_and_block_nobody(lake):
         reader.join(10)
     assert [reader.problems for reader in readers] == [[], []]
     assert all(reader.asked > 3 for reader in readers)
-    assert lake.rows(CONSISTENT)[0] == (81, 81, 0)
+    assert lake.rows(CONSISTENT)[0] == (201, 201, 0)
 
 
 def test_a_transaction_that_fails_leaves_nothing(lake):
