@@ -41,6 +41,8 @@ WHERE = {
     "site_render": "site",
 }
 """Id -> module; each is imported only when it runs, since a peer's import may cost seconds."""
+OWN = frozenset({"late_tick", "backfill_30d"})
+"""Measured against ourselves only: `--quick` leaves them out."""
 MORE_CORES = frozenset(
     {"indicators_full", "baseline_minute", "pairs_aic_fast", "pairs_aic_numpy", "pairs_sliding", "corr_matrix",
      "query_mix"}
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m tests.bench", description="Speed beside the usual tools."
     )
     parser.add_argument("--full", action="store_true", help="larger inputs, more repeats")
-    parser.add_argument("--quick", action="store_true", help="all of it in two minutes (the default)")
+    parser.add_argument("--quick", action="store_true", help="the shorter inputs, of what has a peer")
     parser.add_argument("--only", default="", metavar="ID,ID", help=f"of {', '.join(WHERE)}")
     parser.add_argument(
         "--table", action="store_true", help="measure nothing; write latest.json into the README"
@@ -65,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.table:
         README.write_text(readme.renewed(README.read_text(), _in_order(known(LATEST))))
         return 0
-    wanted = [name.strip() for name in args.only.split(",") if name.strip()] or list(WHERE)
+    wanted = [name.strip() for name in args.only.split(",") if name.strip()]
+    wanted = wanted or [name for name in WHERE if not (args.quick and name in OWN)]
     if unknown := sorted(set(wanted) - set(WHERE)):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(WHERE)}")
     logging.disable(logging.WARNING)
