@@ -15,6 +15,7 @@ from reports import render
 from reports.options import RuleInForce
 from reports.pages import abnormal, correlations, overview, quality, runs
 from reports.pages.anomalies import gravest, index_page
+from reports.pages.health import run_summary
 from reports.pages.others import methods_page
 from reports.pages.shell import NAVIGATION
 from reports.pages.spells import spells
@@ -415,3 +416,15 @@ def test_a_page_says_as_of_when_its_figures_are(site):
     assert "checks pass, checked 20 Nov 15:42 UTC" in plain(site, "quality/index.html")
     for path in ("index.html", "quality/index.html", "runs/index.html"):
         assert "Worst lag at 15:42" in plain(site, path), path
+
+
+def test_a_run_that_failed_counts_whatever_its_flow_and_times_are_the_minutes():
+    at = datetime(2026, 11, 27, 12)
+    rows = [
+        {"flow": flow, "state": state, "started_at": at, "finished_at": at + timedelta(seconds=took),
+         "rows_loaded": 5, "rows_quarantined": 0, "cpu_s": 1.0}
+        for flow, state, took in (("minute", "Completed", 2), ("backfill", "Completed", 90), ("digest", "Crashed", 1))
+    ]  # fmt: skip
+    told = run_summary(pl.DataFrame(rows))
+    assert (told["total"], told["completed"], told["failed"], told["word"]) == (3, 2, 1, "1 failed")
+    assert told["median_s"] == 2.0
