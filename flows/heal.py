@@ -138,6 +138,7 @@ def _heal_trades(run: Healing, feed: Feed, give_up_after: timedelta) -> None:
     stores = run.context.stores(run.con, run.run_id)
     streams = streams_folder(run.context.settings.data_dir)
     found = heal_trades(stores, feed, streams, clock, give_up_after)
+    run.has_asked |= found.missing > 0
     run.done.trades = TradesHealed(*(a + b for a, b in zip(run.done.trades, found, strict=True)))
 
 
