@@ -31,20 +31,21 @@ def record_unrecorded(con: duckdb.DuckDBPyConnection, context: Context, now: dat
     api = PrefectApi(url)
     try:
         ended = api.ended_badly((at - REACH).isoformat())
-        if not ended:
-            return 0
-        names = api.deployment_names()
+        known = _known(con, [run["id"] for run in ended]) if ended else set()
+        unknown = [run for run in ended if run["id"] not in known]
+        names = api.deployment_names() if unknown else {}
     except (OSError, ValueError):
         return 0
-    found = con.execute(
-        f"SELECT run_id FROM ops.runs WHERE run_id IN {literals([run['id'] for run in ended])}"
-    )
-    known = {row[0] for row in found.fetchall()}
-    fresh = [_row(run, names, at) for run in ended if run["id"] not in known]
+    fresh = [_row(run, names, at) for run in unknown]
     if fresh:
         with transaction(con, context.location):
             con.execute(f"INSERT INTO ops.runs VALUES {', '.join(map(literals, fresh))}")
     return len(fresh)
+
+
+def _known(con: duckdb.DuckDBPyConnection, ids: list[str]) -> set[str]:
+    found = con.execute(f"SELECT run_id FROM ops.runs WHERE run_id IN {literals(ids)}")
+    return {row[0] for row in found.fetchall()}
 
 
 def _row(run: dict[str, Any], names: dict[str, str], now: datetime) -> tuple[Any, ...]:
