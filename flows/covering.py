@@ -2,13 +2,13 @@
 
 A gap is one row: `open` when a run of missing minutes appears, `healing` while a part of them has come, `healed`
 when all have, by whichever origin brought the last of them; `lost` when the healer has given it up. Imported
-history has no gaps: what it lacks had no trade. So has a venue that leaves quiet minutes out, once it was asked
-for them again and left them out again (`no_trade`).
+history has no gaps: what it lacks had no trade (`no_trade`). So had what a venue that leaves quiet minutes out has
+left out again when asked again, and what one that lists them has listed without a value.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import duckdb
@@ -22,6 +22,7 @@ from pipelines.analytics.feed import of_gaps
 from pipelines.market import MINUTE
 from pipelines.sessions import sessions
 from pipelines.sources import factory
+from pipelines.sources.base import NO_MINUTES, Quiet
 from warehouse.clocks import answers
 from warehouse.connect import transaction, writer
 from warehouse.stage import frame, literal, literals, stage
@@ -32,7 +33,9 @@ REACH = timedelta(days=31)
 """How far back gaps are kept in sight."""
 A_MONTH = 31
 DOUBT = 30 * MINUTE
-"""A venue that leaves quiet minutes out is asked again before so short a hole in its series is called a gap."""
+"""A venue with quiet minutes without a bar is asked again before so short a hole in its series is called a gap."""
+LISTED = "listed without a value"
+"""Why a minute is held to be without a trade where the venue lists such minutes."""
 
 _BARS = "source, symbol, ts, volume, trades, origin, revision, known_at"
 _SPAN = {
@@ -60,11 +63,15 @@ class Covered:
 
 @dataclass(frozen=True)
 class Asked:
-    """Who was asked for history: at what market time (naive UTC), whom beside the source, and whether all answered."""
+    """Who was asked for history: at what market time (naive UTC), whom beside the source, and whether all answered.
+
+    silent: symbol, ts of the minutes that the source listed without a value.
+    """
 
     now: datetime
     others: tuple[str, ...] = ()
     is_answered: bool = True
+    silent: pl.DataFrame = field(default_factory=lambda: NO_MINUTES)
 
 
 def cover(context: Context, con: duckdb.DuckDBPyConnection, days: int = DAYS) -> Covered:
@@ -103,22 +110,30 @@ def cover_loaded(
     trade where it leaves quiet minutes out and has answered in full. None for a file: it has no gaps.
     """
     known = tuple(frame(con, f"SELECT symbol FROM core.series WHERE source = {literal(source)}")["symbol"])
-    counted, missing = [], []
+    told = asked or Asked(asked_until or datetime(1970, 1, 1))
+    counted, missing, quiet = [], [], []
     while first <= last:
         end = min(first + timedelta(days=A_MONTH - 1), last)
         series = _series(con, source, known, first, end)
         ends = pl.max_horizontal(pl.col("last_ts") + MINUTE, pl.lit(asked_until or datetime(1970, 1, 1)))
         series = series.with_columns(until=ends)
         beyond = datetime.combine(end + timedelta(days=2), datetime.min.time())
-        judged = _states(context, con, source, series, beyond, first, end, is_ours=False)
+        judged = _states(context, con, source, series, beyond, first, end, is_ours=False, silent=told.silent)
         if judged is not None:
             counted.append(coverage.coverage(judged))
             missing.append(coverage.gaps(judged))
+            listed = judged.join(told.silent, on=["symbol", "ts"], how="semi")
+            quiet.append(coverage.gaps(listed, "no_trade"))
         first = end + timedelta(days=1)
     found = pl.concat([pl.DataFrame(schema=_RUN), *missing])
     events = _NO_EVENTS
     if asked_until is not None:
-        events = _events_of_history(con, source, found, asked or Asked(asked_until))
+        no_trade = pl.concat([pl.DataFrame(schema=_RUN), *quiet]).with_columns(
+            state=pl.lit("no_trade"), origin=pl.lit(None, pl.String), reason=pl.lit(LISTED)
+        )
+        events = pl.concat(
+            [_events_of_history(con, source, found, told), no_trade.select(_NO_EVENTS.columns)]
+        )
     return Covered(pl.concat(counted) if counted else pl.DataFrame(), events, found)
 
 
@@ -128,10 +143,10 @@ def _events_of_history(
     """What the holes of a backfill are: open while the healer can see them, later lost; or without a trade."""
     opened = gap_events(con, found)
     if not asked.is_answered:
-        return opened if not omits_quiet(source) else opened.filter(pl.col("state") != "open")
+        return opened if quiet_of(source) == "shown" else opened.filter(pl.col("state") != "open")
     words = "; ".join(f"{venue} answered without them" for venue in (source, *asked.others))
     state = pl.when(pl.col("to_ts") < asked.now - REACH).then(pl.lit("lost")).otherwise(pl.lit("open"))
-    if omits_quiet(source):
+    if quiet_of(source) == "absent":
         state = pl.lit("no_trade")
     is_new = pl.col("state") == "open"
     waiting = known_gaps(con).filter(
@@ -145,9 +160,10 @@ def _events_of_history(
     )
 
 
-def omits_quiet(source: str) -> bool:
-    """Whether the source leaves minutes without a trade out of its answers."""
-    return bool(getattr(factory(source), "omits_quiet", False))
+def quiet_of(source: str) -> Quiet:
+    """How the source's answers tell a minute without a trade; an imported file's are whatever they are: shown."""
+    quiet: Quiet = getattr(factory(source), "quiet", "shown")
+    return quiet
 
 
 def store(
@@ -236,8 +252,8 @@ def _reason() -> pl.Expr:
 
 
 def _doubtful(source: str, runs: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
-    """Of a venue that leaves quiet minutes out: short holes between bars, which may be just that."""
-    if not omits_quiet(source):
+    """Of a venue that gives no bar for a quiet minute: short holes between bars, which may be just that."""
+    if quiet_of(source) == "shown":
         return runs.clear()
     newest = (
         judged.filter(pl.col("state") != "missing")
@@ -265,8 +281,12 @@ def _states(
     first: date,
     last: date,
     is_ours: bool,
+    silent: pl.DataFrame = NO_MINUTES,
 ) -> pl.DataFrame | None:
-    """The states of these series of one source on the days [first, last]; None where there are none."""
+    """The states of these series of one source on the days [first, last]; None where there are none.
+
+    silent: symbol, ts of minutes that the source has just listed without a value.
+    """
     if series.is_empty():
         return None
     since = datetime.combine(first, datetime.min.time())
@@ -286,7 +306,7 @@ def _states(
         series.select("source", "symbol", "calendar", "since", "until"),
         bars,
         clock,
-        absences=_absences(con, source, bars),
+        absences=pl.concat([_absences(con, source, bars), _listed(source, silent)]),
         late_after=coverage.LATE_AFTER if is_ours else None,
     )
 
@@ -307,6 +327,17 @@ def _series(
     )
     watching = known.filter(pl.col("symbol").is_in(watched), pl.col("since").is_not_null())
     return watching.with_columns(until=pl.lit(None, dtype=pl.Datetime("us")))
+
+
+def _listed(source: str, silent: pl.DataFrame) -> pl.DataFrame:
+    """Each silent minute as a span without a trade."""
+    return silent.select(
+        pl.lit(source).alias("source"),
+        "symbol",
+        from_ts="ts",
+        to_ts=pl.col("ts") + MINUTE,
+        state=pl.lit("no_trade"),
+    )
 
 
 def _absences(con: duckdb.DuckDBPyConnection, source: str, bars: pl.DataFrame) -> pl.DataFrame:

@@ -30,10 +30,11 @@ from flows.run_names import run_name
 from flows.runs import recorded
 from flows.scheduled import scheduled_start
 from pipelines import landing
+from pipelines.coverage import silent_runs
 from pipelines.fallback import DOWN
 from pipelines.ingest import OVERLAP, Feed, ingest_requests
 from pipelines.market import MINUTE, naive, utc
-from pipelines.sources.base import BarRequest, Source, SourceError
+from pipelines.sources.base import NO_MINUTES, BarRequest, Source, SourceError
 from warehouse.clocks import market_clocks
 from warehouse.connect import writer
 from warehouse.stage import frame, literal
@@ -45,6 +46,8 @@ MOST_REQUESTS = 200
 BACK_AFTER = timedelta(days=1)
 """How long the source itself is asked for minutes that a standby brought."""
 PATIENCE = timedelta(minutes=2)
+FILLS_IN = timedelta(minutes=15)
+"""How old a minute must be before its row of nulls is believed: Yahoo fills its newest ones in later."""
 
 
 @dataclass
@@ -68,6 +71,8 @@ class Answers:
     unanswered: set[str] = field(default_factory=set)
     quiet: set[str] = field(default_factory=set)
     """Symbols whose own venue answered in full and leaves out minutes without a trade."""
+    silent: list[pl.DataFrame] = field(default_factory=list)
+    """Minutes (symbol, ts) that the own venue listed without a value."""
 
     def say(self, symbol: str, words: str) -> None:
         told = self.said.setdefault(symbol, [])
@@ -202,33 +207,47 @@ def _ask(
             answers.say(symbol, failure.detail[:160])
         if failure is not None and (failure.retryable or failure.reason in DOWN):
             answers.unanswered.add(symbol)
-        elif failure is None and way is feed.source and feed.source.omits_quiet:
+        elif failure is None and way is feed.source and feed.source.quiet == "absent":
             answers.quiet.add(symbol)
+    if way is feed.source:
+        answers.silent.append(result.silent)
     return result.rows_loaded
 
 
 def _settle(
     run: Healing, feed: Feed, covered: Covered, answers: Answers, give_up_after: timedelta
 ) -> Covered:
-    """Calls minutes that every way has answered without lost, or without a trade where the venue leaves those out."""
+    """Minutes that the source has told to be without a trade; then those lost that every way has answered without."""
     name = feed.source.name
-    holes = covered.missing.filter(pl.col("source") == name, pl.col("symbol").is_in(list(answers.said)))
     clock = market_clocks(run.con).get(name)
-    if holes.is_empty() or clock is None:
+    if clock is None:
         return covered
-    quiet = holes.filter(pl.col("symbol").is_in(list(answers.quiet)))
-    old = holes.filter(
-        ~pl.col("symbol").is_in([*answers.quiet, *answers.unanswered]),
-        pl.col("to_ts") <= clock - give_up_after,
+    holes = _asked_for(covered, name, answers)
+    filled = holes.filter(pl.col("to_ts") <= clock - min(give_up_after, FILLS_IN))
+    silent = pl.concat([NO_MINUTES, *answers.silent])
+    quiet = pl.concat(
+        [holes.filter(pl.col("symbol").is_in(list(answers.quiet))), silent_runs(filled, silent)]
     )
-    if quiet.is_empty() and old.is_empty():
-        return covered
+    if quiet.height:
+        covered = _write(run, covered, _quiet_events(run.con, holes, quiet, answers))
+        run.done.no_trade += _minutes(quiet)
+    old = _asked_for(covered, name, answers).filter(
+        ~pl.col("symbol").is_in(list(answers.unanswered)), pl.col("to_ts") <= clock - give_up_after
+    )
+    if old.height:
+        covered = _write(run, covered, _lost_events(run.con, old, answers))
+        run.done.lost += _minutes(old)
+    return covered
+
+
+def _asked_for(covered: Covered, source: str, answers: Answers) -> pl.DataFrame:
+    return covered.missing.filter(pl.col("source") == source, pl.col("symbol").is_in(list(answers.said)))
+
+
+def _write(run: Healing, covered: Covered, events: pl.DataFrame) -> Covered:
+    """These events into the ledger, and what is missing then."""
     with writer(run.context.location):
-        events = pl.concat([_quiet_events(run.con, quiet, answers), _lost_events(run.con, old, answers)])
-        settled = Covered(pl.DataFrame(), events, covered.missing)
-        store(run.context, run.con, settled, run.run_id, run.now())
-    run.done.no_trade += _minutes(quiet)
-    run.done.lost += _minutes(old)
+        store(run.context, run.con, Covered(pl.DataFrame(), events, covered.missing), run.run_id, run.now())
     return run.look()
 
 
@@ -247,15 +266,19 @@ def _lost_events(con: duckdb.DuckDBPyConnection, holes: pl.DataFrame, answers: A
     return _as_events(rows, "lost", words)
 
 
-def _quiet_events(con: duckdb.DuckDBPyConnection, holes: pl.DataFrame, answers: Answers) -> pl.DataFrame:
-    """The runs as minutes without a trade; a gap of which they are the rest is healed with that."""
-    words = ["; ".join(answers.said[symbol]) for symbol in holes["symbol"]]
-    rest = _inside_known(con, holes).filter(pl.col("from_ts") != pl.col("a"))
-    rest = rest.select("source", "symbol", from_ts="a", to_ts="b", minutes="whole", origin="origin").unique(
-        ["source", "symbol", "from_ts"]
-    )
+def _quiet_events(
+    con: duckdb.DuckDBPyConnection, holes: pl.DataFrame, quiet: pl.DataFrame, answers: Answers
+) -> pl.DataFrame:
+    """The quiet runs as minutes without a trade; a gap that misses nothing but them is healed with that."""
+    words = ["; ".join(answers.said[symbol]) for symbol in quiet["symbol"]]
+    gap = ["source", "symbol", "a", "b", "whole", "origin"]
+    missed = _inside_known(con, holes).group_by(gap).agg(missed=pl.col("minutes").sum())
+    told = _inside_known(con, quiet).filter(pl.col("from_ts") != pl.col("a")).group_by(gap)
+    both = told.agg(told=pl.col("minutes").sum()).join(missed, on=gap, nulls_equal=True)
+    rest = both.filter(pl.col("told") == pl.col("missed"))
+    rest = rest.select("source", "symbol", "origin", from_ts="a", to_ts="b", minutes="whole")
     healed = _as_events(rest, "healed", ["the others had no trade"] * rest.height)
-    return pl.concat([_as_events(holes, "no_trade", words), healed])
+    return pl.concat([_as_events(quiet, "no_trade", words), healed])
 
 
 def _inside_known(con: duckdb.DuckDBPyConnection, holes: pl.DataFrame) -> pl.DataFrame:

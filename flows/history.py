@@ -29,7 +29,7 @@ from pipelines.quality import gate
 from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sessions import sessions
-from pipelines.sources.base import SourceError
+from pipelines.sources.base import NO_MINUTES, SourceError
 from pipelines.sources.files import FileRows, read_parts
 from warehouse import build
 from warehouse.build import trade_minutes
@@ -60,6 +60,8 @@ class Brought:
     windows: int = 0
     anomalies: int = 0
     problems: list[str] = field(default_factory=list)
+    silent: list[tuple[str, pl.DataFrame]] = field(default_factory=list)
+    """Source -> minutes (symbol, ts) that it listed without a value."""
 
     def add(self, rows_in: int, loaded: Loaded) -> None:
         self.rows_in += rows_in
@@ -76,6 +78,7 @@ class Brought:
         self.rows_revised += sum(load.rows_revised for load in result.loads)
         self.rows_quarantined += result.rows_quarantined
         self.chunks += parts
+        self.silent.append((result.source, result.silent))
         self.problems += sorted({failure.detail for failure in result.failures})
 
     def tell(self, tally: Tally) -> None:
@@ -169,7 +172,10 @@ def _backfill(
                 archives[name] = (f"{name}_bulk",)
         derive_pending(con, context, run_id, clocks, brought)
         for name, end_ts in spans.items():
-            told = Asked(naive(asked[name]), archives.get(name, ()), is_answered=not brought.problems)
+            silent = pl.concat(
+                [NO_MINUTES, *(minutes for source, minutes in brought.silent if source == name)]
+            )
+            told = Asked(naive(asked[name]), archives.get(name, ()), not brought.problems, silent.unique())
             _cover(con, context, run_id, name, naive(start), end_ts, end_ts, told)
     return brought
 

@@ -142,6 +142,24 @@ def coverage(states: pl.DataFrame) -> pl.DataFrame:
     return days.sort(*_KEY, "day")
 
 
+def silent_runs(runs: pl.DataFrame, silent: pl.DataFrame) -> pl.DataFrame:
+    """Of runs of missing minutes the parts that a venue listed without a value, as runs of their own.
+
+    runs: as `gaps` gives them. silent: symbol, ts; a minute may be listed twice.
+    """
+    key = (*_KEY, "from_ts")
+    inside = runs.join(silent.unique(), on="symbol").filter(
+        (pl.col("ts") >= pl.col("from_ts")) & (pl.col("ts") < pl.col("to_ts"))
+    )
+    part = pl.col("ts") - MINUTE * pl.int_range(pl.len()).over(key)
+    found = (
+        inside.sort(*key, "ts")
+        .group_by(*key, part.alias("part"))
+        .agg(first=pl.col("ts").min(), last=pl.col("ts").max(), count=pl.len().cast(pl.Int64))
+    )
+    return found.select(*_KEY, from_ts="first", to_ts=pl.col("last") + MINUTE, minutes="count").sort(*key)
+
+
 def gaps(states: pl.DataFrame, state: str = "missing") -> pl.DataFrame:
     """Runs of minutes in this state: source, symbol, from_ts, to_ts, minutes.
 

@@ -21,7 +21,16 @@ from pipelines.market import MINUTE, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import BARS
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
-from pipelines.sources.base import BarRequest, Failure, FetchResult, Parsed, Reply, Source, SourceError
+from pipelines.sources.base import (
+    NO_MINUTES,
+    BarRequest,
+    Failure,
+    FetchResult,
+    Parsed,
+    Reply,
+    Source,
+    SourceError,
+)
 from pipelines.sources.standby import Standby
 from warehouse.connect import Location
 from warehouse.load import Batch, Delivery, Loaded, load_bars, loaded_batches, watermarks
@@ -95,6 +104,8 @@ class Ingested:
     """What each delivery changed, once it is loaded."""
     failures: tuple[Failure, ...] = ()
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
+    silent: pl.DataFrame = field(default_factory=lambda: NO_MINUTES)
+    """Minutes (symbol, ts) that the venue listed without a value."""
 
     @property
     def rows_in(self) -> int:
@@ -193,8 +204,8 @@ def fetch(
         return Ingested(source.name, "failed", reason, market_now, until, failures=tuple(failures))
     landed = landing.write(stores.landing, batch_id, replies)
     on_disk = time.perf_counter()
-    delivery, failed = read_replies(source, stores, landed, kind, replies, market_now)
-    failures = [*failures, *failed]
+    delivery, parsed = read_replies(source, stores, landed, kind, replies, market_now)
+    failures = [*failures, *parsed.failures]
     state = "ok" if not failures else "partial" if len(failures) < len(requests) else "failed"
     latencies: dict[str, list[float]] = {
         "fetch": [reply.latency_ms for reply in replies] or [(fetched - started) * 1000],
@@ -202,7 +213,15 @@ def fetch(
     }
     first_problem = failures[0].detail if failures else None
     return Ingested(
-        source.name, state, first_problem, market_now, until, (delivery,), (), tuple(failures), latencies
+        source.name,
+        state,
+        first_problem,
+        market_now,
+        until,
+        (delivery,),
+        failures=tuple(failures),
+        latencies_ms=latencies,
+        silent=parsed.silent,
     )
 
 
@@ -251,8 +270,8 @@ def read_replies(
     kind: str,
     replies: Sequence[Reply],
     market_now: datetime,
-) -> tuple[Delivery, list[Failure]]:
-    """Parses and gates a landed batch; what is ready to be loaded, and what venues refused."""
+) -> tuple[Delivery, Parsed]:
+    """Parses and gates a landed batch; what is ready to be loaded, and what was read."""
     parsed = source.parse(replies, market_now)
     known_at = naive(datetime.now(UTC))
     accepted, quarantined = judge(parsed, source.name, market_now, stores.run_id, landed.batch_id, known_at)
@@ -266,7 +285,7 @@ def read_replies(
         sha256=landed.sha256,
         path=str(landed.path.relative_to(stores.landing)),
     )
-    return Delivery(batch, accepted, quarantined), parsed.failures
+    return Delivery(batch, accepted, quarantined), parsed
 
 
 def judge(

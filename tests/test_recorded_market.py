@@ -91,6 +91,11 @@ def test_shares_are_the_recorded_ones_from_bell_to_bell(
         wanted = share_bars(shared_data, share, datetime(2013, 10, 9, 14, 31))
         assert_frame_equal(bars_in(lake, "yahoo", share, OHLCV), wanted, check_exact=True)
         assert wanted.height > 3 * 390
+    past = "day < DATE '2013-10-09'"
+    quiet = lake.one(f"SELECT sum(expected - ok) FROM coverage WHERE {past}")
+    assert lake.rows(f"SELECT sum(no_trade), sum(missing + lost) FROM coverage WHERE {past}") == [(quiet, 0)]
+    assert quiet > 0
+    assert lake.rows("SELECT * FROM gaps") == []
     lake.con.close()
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import polars as pl
 
@@ -122,12 +122,21 @@ class FetchResult(NamedTuple):
     failures: list[Failure]
 
 
+Quiet = Literal["shown", "nulled", "absent"]
+"""How an answer tells a minute without a trade: by a row of volume 0, by a row of nulls, or by leaving it out."""
+NO_MINUTES = pl.DataFrame(schema={"symbol": pl.String(), "ts": pl.Datetime("us")})
+
+
 class Parsed(NamedTuple):
-    """bars: BAR_SCHEMA, sorted by symbol, ts, one row each; rejects: REJECT_SCHEMA."""
+    """bars: BAR_SCHEMA, sorted by symbol, ts, one row each; rejects: REJECT_SCHEMA.
+
+    silent: symbol, ts (naive UTC) of the minutes that were listed without any value, where quiet is `nulled`.
+    """
 
     bars: pl.DataFrame
     rejects: pl.DataFrame
     failures: list[Failure]
+    silent: pl.DataFrame = NO_MINUTES
 
 
 @dataclass(frozen=True)
@@ -160,8 +169,8 @@ class Source(Protocol):
     name: str
     calendar: str
     """Trading hours where the configuration names none: `24/7` or an exchange code such as `XNYS`."""
-    omits_quiet: bool
-    """Whether a minute that is absent from an answer had no trade there; else it is missing."""
+    quiet: Quiet
+    """What a minute without a trade looks like; one that is absent from an answer is missing elsewhere."""
 
     def server_time(self) -> datetime:
         """The venue's clock, aware UTC; raises SourceError."""

@@ -18,6 +18,7 @@ from pipelines.sources.base import (
     Clock,
     FetchResult,
     Parsed,
+    Quiet,
     Reply,
     SourceError,
     SourceOptions,
@@ -41,7 +42,7 @@ class Binance:
 
     name = "binance"
     calendar = CONTINUOUS
-    omits_quiet = False
+    quiet: Quiet = "shown"
     host = HOST
     prefix = "/api/v3"
     page = PAGE

@@ -27,6 +27,7 @@ from pipelines.sources.base import (
     Failure,
     FetchResult,
     Parsed,
+    Quiet,
     Reply,
     SourceError,
     SourceOptions,
@@ -52,7 +53,7 @@ class BulkArchive:
     """The daily files of one Binance source, as bars of that source."""
 
     calendar = CONTINUOUS
-    omits_quiet = False
+    quiet: Quiet = "shown"
 
     def __init__(
         self,

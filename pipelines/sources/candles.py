@@ -23,6 +23,7 @@ from pipelines.sources.base import (
     Failure,
     FetchResult,
     Parsed,
+    Quiet,
     Reply,
     SourceError,
     SourceOptions,
@@ -65,7 +66,7 @@ class CandleVenue(ABC):
     name: str
     calendar: str = CONTINUOUS
     host: str
-    omits_quiet: bool = True
+    quiet: Quiet = "absent"
     longest: timedelta
     """What one request may span."""
     connections: int = 4

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from pipelines.market import MINUTE, epoch_ms, from_epoch_ms
-from pipelines.sources.base import BarRequest, Reply, SourceError
+from pipelines.sources.base import BarRequest, Quiet, Reply, SourceError
 from pipelines.sources.candles import Candle, CandleVenue, worth
 from pipelines.sources.venue import Call
 
@@ -42,7 +42,7 @@ class Kraken(CandleVenue):
 
     name = "kraken"
     host = "https://api.kraken.com"
-    omits_quiet = False
+    quiet: Quiet = "shown"
     longest = timedelta(minutes=720)
     connections = 2
     weight_limit = 60

@@ -11,14 +11,14 @@ from datetime import datetime
 
 import polars as pl
 
-from pipelines.sources.base import BarRequest, Failure, FetchResult, Parsed, Reply, Source
+from pipelines.sources.base import BarRequest, Failure, FetchResult, Parsed, Quiet, Reply, Source
 from pipelines.sources.pairs import translate
 
 
 class Standby:
     """`adapter` in place of the source `name`: symbols go in and come out as that source writes them."""
 
-    omits_quiet = True
+    quiet: Quiet = "absent"
 
     def __init__(self, adapter: Source, name: str) -> None:
         self.adapter = adapter
@@ -53,7 +53,7 @@ class Standby:
 
     def parse(self, replies: Sequence[Reply], market_now: datetime) -> Parsed:
         """Bars under the source's name, without those in which nothing was traded: they prove nothing elsewhere."""
-        bars, rejects, failures = self.adapter.parse(replies, market_now)
+        bars, rejects, failures, _ = self.adapter.parse(replies, market_now)
         back = {symbol: self._symbol_here(symbol) for symbol in {reply.symbol for reply in replies}}
         traded = bars.filter(pl.col("volume") > 0)
         return Parsed(

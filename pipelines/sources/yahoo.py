@@ -22,6 +22,7 @@ from pipelines.sources.base import (
     Clock,
     FetchResult,
     Parsed,
+    Quiet,
     Reply,
     SourceError,
     SourceOptions,
@@ -52,7 +53,7 @@ class Yahoo:
 
     name = "yahoo"
     calendar = "XNYS"
-    omits_quiet = True
+    quiet: Quiet = "nulled"
     weight_limit = 2000
 
     def __init__(

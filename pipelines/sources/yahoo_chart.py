@@ -5,7 +5,8 @@
        "indicators": {"quote": [{"open": [103.69999694824219, ...], "high": ..., "volume": [0, ...]}]}}],
      "error": null}}
 
-Left out without a word, because they are no bars: rows with nulls (no data yet; a later fetch brings them),
+No bars are rows of nulls, by which Yahoo lists a minute without data: without a trade, or not known yet (a later
+fetch brings it); they are told as `silent`. Left out without a word: rows with some nulls,
 the live tail (a last trade off the minute or at the session's end), rows outside the regular session or
 past the end asked for, and a first row of volume 0, which Yahoo sends for any first minute. Where that
 first minute opens a session that the request began before, it is kept with volume null: only a request
@@ -24,8 +25,8 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.market import from_epoch_ms, naive
-from pipelines.sources.base import Parsed, Reply
+from pipelines.market import from_epoch_ms, naive, utc
+from pipelines.sources.base import NO_MINUTES, Parsed, Reply
 from pipelines.sources.reading import Ints, Rejects, arrange_bars, is_count, is_number, read_json
 from pipelines.sources.refusals import refusal
 
@@ -56,7 +57,8 @@ def charts_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
     """
     rejects = Rejects()
     charts = [chart for reply in replies if (chart := _chart(reply, rejects)) is not None]
-    return Parsed(_bars(charts, market_now), rejects.frame(), rejects.failures)
+    bars, silent = _bars(charts, market_now)
+    return Parsed(bars, rejects.frame(), rejects.failures, silent)
 
 
 def undo_float32(values: Floats) -> Floats:
@@ -166,21 +168,31 @@ def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _bars(charts: Sequence[Chart], market_now: datetime) -> pl.DataFrame:
-    """The rows of all charts that are bars."""
+def _bars(charts: Sequence[Chart], market_now: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of all charts that are bars, and the closed minutes that are listed without any value."""
     ts = np.array(list(chain.from_iterable(chart.ts for chart in charts)), np.int64)
     owner = np.repeat(np.arange(len(charts)), [len(chart.ts) for chart in charts])
     values = {name: _floats(chain.from_iterable(chart.columns[name] for chart in charts)) for name in FIELDS}
     opened, inside = _session_opens(charts, owner, ts)
     since, until = np.array([chart.wanted for chart in charts], np.int64).reshape(-1, 2).T
-    is_bar = inside & (ts % 60 == 0) & (ts >= since[owner]) & (ts < until[owner])
-    for column in values.values():
-        is_bar &= ~np.isnan(column)
+    is_minute = inside & (ts % 60 == 0) & (ts >= since[owner]) & (ts < until[owner])
+    nulls = sum(np.isnan(column).astype(np.int64) for column in values.values())
+    is_bar = is_minute & (nulls == 0)
+    silent = is_minute & (nulls == len(FIELDS)) & (ts + 60 <= utc(market_now).timestamp())
     _distrust_first_volumes(charts, owner, opened, values["volume"], is_bar)
     kept = {name: pl.Series(undo_float32(values[name][is_bar])) for name in PRICES}
     kept["volume"] = pl.Series(values["volume"][is_bar]).fill_nan(None)
     replies = [chart.reply for chart in charts]
-    return arrange_bars(replies, owner[is_bar], ts[is_bar] * 1000, kept, market_now)
+    bars = arrange_bars(replies, owner[is_bar], ts[is_bar] * 1000, kept, market_now)
+    return bars, _minutes(replies, owner[silent], ts[silent])
+
+
+def _minutes(replies: Sequence[Reply], owner: Ints, ts: Ints) -> pl.DataFrame:
+    """NO_MINUTES's columns."""
+    if not len(ts):
+        return NO_MINUTES
+    symbols = pl.Series("symbol", [reply.symbol for reply in replies], pl.String).gather(owner)
+    return pl.DataFrame([symbols, pl.Series("ts", ts * 1_000_000).cast(pl.Datetime("us"))]).unique()
 
 
 def _distrust_first_volumes(

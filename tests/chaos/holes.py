@@ -6,17 +6,14 @@ from collections.abc import Iterator
 
 import duckdb
 
-from flows.covering import omits_quiet
 from warehouse.stage import literal
 
 REASON = "answered without them"
 
 
 def minutes(con: duckdb.DuckDBPyConnection, source: str, symbol: str, absent: set[int]) -> Iterator[str]:
-    """absent: the minutes (epoch s) that nobody gave; had no trade where the venue leaves such minutes out."""
+    """absent: the minutes (epoch s) that nobody gave."""
     told: set[int] = set()
-    if omits_quiet(source):
-        absent = absent - _without_trade(con, source, symbol)
     for since, until, reason in _lost(
         con, source, symbol, "minutes", "epoch(from_ts)::BIGINT, epoch(to_ts)::BIGINT"
     ):
@@ -48,15 +45,6 @@ def unsettled(con: duckdb.DuckDBPyConnection) -> Iterator[str]:
         "SELECT source, symbol, kind, from_ts, minutes, trades, state FROM gaps WHERE state IN ('open', 'healing')"
     ).fetchall():
         yield f"gap not settled: {row}"
-
-
-def _without_trade(con: duckdb.DuckDBPyConnection, source: str, symbol: str) -> set[int]:
-    found = con.execute(
-        "SELECT epoch(from_ts)::BIGINT, epoch(to_ts)::BIGINT FROM calc.gap_events "
-        "WHERE state = 'no_trade' AND source = ? AND symbol = ?",
-        [source, symbol],
-    ).fetchall()
-    return {minute for since, until in found for minute in range(since, until, 60)}
 
 
 def _lost(

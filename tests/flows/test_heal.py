@@ -177,6 +177,29 @@ def test_a_quiet_minute_of_a_venue_that_leaves_them_out_is_no_gap(make: Any, rep
     assert heal(lake).missing == 0
 
 
+@pytest.mark.capability("ING-12")
+@pytest.mark.parametrize(("kind", "state"), [("null_rows", "no_trade"), ("missing_minutes", "lost")])
+def test_a_minute_that_yahoo_lists_as_nulls_had_no_trade_and_one_that_it_withholds_is_lost(
+    make: Any, replica: Replica, kind: str, state: str
+):
+    lake = make("yahoo", ("SPY",))
+    history.fill_sessions(lake.con, lake.context, "XNYS", date(2026, 11, 20), date(2026, 11, 20))
+    hole = {"from": "2026-11-20T14:34:00Z", "to": "2026-11-20T14:36:00Z"}
+    replica.fault("missing_minutes", venue="yahoo", **hole)
+    run_minute(lake, replica)
+    replica.clock.advance(3600)
+    run_minute(lake, replica)
+    replica.heal()
+    replica.fault(kind, venue="yahoo", **(hole if kind == "missing_minutes" else {"rows": 5}))
+    done = heal(lake)
+    assert (done.no_trade, done.lost) == ((2, 0) if state == "no_trade" else (0, 2))
+    assert lake.rows(f"SELECT {state}, missing FROM coverage") == [(2, 0)]
+    at = datetime(2026, 11, 20, 14, 34)
+    row = (at, at + timedelta(minutes=2), 2, "lost", None)
+    assert gaps(lake) == ([] if state == "no_trade" else [row])
+    assert_every_minute_has_one_state(lake)
+
+
 @pytest.mark.capability("M7")
 def test_one_late_bar_revises_one_row_of_each_window_and_nothing_else(make: Any, replica: Replica):
     lake = make(windows=("5m", "1h"))

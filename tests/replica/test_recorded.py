@@ -94,13 +94,22 @@ def test_yahoo_plays_the_regular_sessions_through_float32(replica, shared_data, 
     regular = recorded.filter(pl.Series(inside))
     ask = {"interval": "1m", "period1": start, "period2": end}
     result = httpx.get(f"{replica.url}/v8/finance/chart/{symbol}", params=ask).json()["chart"]["result"][0]
-    quote = result["indicators"]["quote"][0]
+    every = {"ts": result["timestamp"], **result["indicators"]["quote"][0]}
+    is_null = [value is None for value in every["close"]]
+    listed = {
+        name: [v for v, null in zip(column, is_null, strict=True) if not null]
+        for name, column in every.items()
+    }
     count = len(regular)
-    assert result["timestamp"][:count] == regular["ts"].dt.epoch("s").to_list()
+    assert listed["ts"][:count] == regular["ts"].dt.epoch("s").to_list()
     for name in ("open", "high", "low", "close"):
-        assert quote[name][:count] == regular[name].cast(pl.Float32).cast(pl.Float64).to_list()
-    assert quote["volume"][1:count] == regular["volume"].to_list()[1:]
-    assert len(result["timestamp"]) - count <= 1
+        assert listed[name][:count] == regular[name].cast(pl.Float32).cast(pl.Float64).to_list()
+    assert listed["volume"][1:count] == regular["volume"].to_list()[1:]
+    assert len(listed["ts"]) - count <= 1
+    minutes = {ts for one in nyse.sessions(start, end) for ts in range(one.open_s, one.close_s, 60)}
+    absent = {ts for ts in minutes if stamps[0] <= ts < stamps[-1]} - set(stamps[inside].tolist())
+    assert {ts for ts, null in zip(every["ts"], is_null, strict=True) if null} == absent
+    assert every["ts"] == sorted(every["ts"])
 
 
 def test_the_fallback_venues_play_their_own_recordings(replica, shared_data):

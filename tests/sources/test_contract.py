@@ -168,7 +168,7 @@ class SourceContract:
 
     def truth(self, replica: Replica, source: Source, symbol: str) -> list[Any]:
         rows = truth(replica, source.name, symbol)
-        return [row for row in rows if row[-1] > 0] if source.omits_quiet else rows
+        return [row for row in rows if row[-1] > 0] if source.quiet != "shown" else rows
 
 
 def truth(replica: Replica, venue: str, symbol: str) -> list[tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,21 @@ def test_what_is_no_bar_is_left_out_without_a_reject(row: tuple[int, Any, Any], 
     assert parsed.failures == []
 
 
+def test_minutes_that_are_listed_without_any_value_are_told():
+    rows = [
+        BEFORE,
+        (0, 100.0, 900),
+        (60, None, None),
+        (120, 100.0, None),
+        (180, None, None),
+        (300, None, None),
+    ]
+    parsed = charts_to_bars([yahoo(chart(rows), period2=OPEN_S + 300)], minute(4).replace(tzinfo=UTC))
+    assert sorted(parsed.silent.rows()) == [("AAPL", minute(1)), ("AAPL", minute(3))]
+    early = charts_to_bars([yahoo(chart(rows), period2=OPEN_S + 300)], minute(3).replace(tzinfo=UTC))
+    assert early.silent.rows() == [("AAPL", minute(1))], "a minute that runs still is not told"
+
+
 def test_the_first_row_of_a_reply_is_dropped_where_it_comes_without_volume():
     body = chart([(60, 100.0, 0), (120, 100.0, 0), (180, 100.0, 5)])
     bars = charts_to_bars([yahoo(body, period1=OPEN_S + 60)], LATER).bars
@@ -105,8 +120,8 @@ def test_sessions_of_several_days_and_by_kind_of_session():
 
 def test_an_empty_window_is_no_failure():
     body = {"chart": {"result": [{"meta": {}, "indicators": {"quote": [{}]}}], "error": None}}
-    assert [len(part) for part in charts_to_bars([yahoo(body)], LATER)] == [0, 0, 0]
-    assert [len(part) for part in charts_to_bars([], LATER)] == [0, 0, 0]
+    assert [len(part) for part in charts_to_bars([yahoo(body)], LATER)] == [0, 0, 0, 0]
+    assert [len(part) for part in charts_to_bars([], LATER)] == [0, 0, 0, 0]
 
 
 def test_a_bad_row_is_rejected_with_its_values_and_its_neighbours_kept():
@@ -234,7 +249,7 @@ def test_recorded_minutes_of_a_running_session_and_of_a_silent_one(shared_data: 
         (datetime(2023, 3, 6, 13, 13), 25.65, 106_000.0),
     ]
     silent = (folder / "chart_BARC.L_1m_all_null_20171116.json").read_bytes()
-    assert [len(part) for part in charts_to_bars([yahoo(silent, "BARC.L")], LATER)] == [0, 0, 0]
+    assert [len(part) for part in charts_to_bars([yahoo(silent, "BARC.L")], LATER)] == [0, 0, 0, 13]
 
 
 @pytest.mark.realdata
@@ -246,7 +261,7 @@ def test_recorded_errors_and_an_empty_window(shared_data: Path):
     assert reasons == ["unknown_symbol", "refused", "refused", "refused", "refused", "rate_limited"]
     name = "chart-AAPL-2025-02-01-to-2025-02-02-includePrePost-false-interval-1m.json"
     recorded = orjson.loads((shared_data / "payloads/yahoo" / name).read_bytes())["response"]["bodyJson"]
-    assert [len(part) for part in charts_to_bars([yahoo(recorded, interval="1m")], LATER)] == [0, 0, 0]
+    assert [len(part) for part in charts_to_bars([yahoo(recorded, interval="1m")], LATER)] == [0, 0, 0, 0]
 
 
 @pytest.mark.realdata

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import numpy as np
 import orjson
 
-from pipelines.replica.columns import Bars, Row, join, widen
+from pipelines.replica.columns import NO_BARS, Bars, Ints, Row, join, widen
 from pipelines.replica.truth import Book
 from pipelines.replica.venues.yahoo_windows import (
     RANGES,
@@ -22,6 +22,7 @@ from pipelines.replica.venues.yahoo_windows import (
     offset,
     periods_around,
     session_at,
+    sessions_of,
     trading_periods,
     window,
     with_extra_row,
@@ -78,15 +79,18 @@ class Yahoo:
     def _chart(self, call: Call) -> Reply:
         bars = self._bars(call)
         tail = self._tail(call, bars) if call.intraday or call.interval == "1d" else None
+        quiet = self._quiet(call, bars)
         meta = self._meta(call, empty=not len(bars) and tail is None)
 
         def write(rows: list[Row]) -> bytes:
-            shown = [_single(row) for row in rows]
+            shown = [*map(_single, rows), *({"ts": ts, **_NOTHING} for ts in quiet.tolist())]
+            if len(quiet):
+                shown.sort(key=lambda row: row["ts"], reverse=rows[0]["ts"] > rows[-1]["ts"])
             body = _body(meta, [row["ts"] for row in shown], shown, tail, call)
             # A price that is no number: Yahoo's Java writes NaN, which strict parsers refuse.
             return json.dumps(body).encode()
 
-        body = _fast_body(meta, bars, tail, call)
+        body = _fast_body(meta, bars, quiet, tail, call)
         closed = bars.take(bars.ts % 60 == 0) if call.interval == "1m" else None
         served = Served(call.symbol, closed, write) if closed is not None and len(closed) else None
         return Reply(
@@ -110,6 +114,17 @@ class Yahoo:
         outside = every.take(~np.isin(every.ts, regular.ts))
         both = join([regular, outside])
         return both.take(np.argsort(both.ts, kind="stable"))
+
+    def _quiet(self, call: Call, bars: Bars) -> Ints:
+        """Closed minutes of regular sessions without a bar: they are listed as nulls."""
+        if call.interval != "1m":
+            return NO_BARS.ts
+        first, last = self.book.market.span(call.inst)
+        start, end = max(call.start, first), min(call.end, last, call.now // 60 * 60)
+        inside = [np.arange(opens, closes, 60) for opens, closes in sessions_of(call.inst, start, end)]
+        minutes = np.concatenate([NO_BARS.ts, *inside])
+        asked = minutes[(minutes >= start) & (minutes < end)]
+        return asked[~np.isin(asked, bars.ts)]
 
     def _tail(self, call: Call, bars: Bars) -> Tail:
         """Timestamps after the closed bars (the running minute, then the last trade), and its price."""
@@ -181,6 +196,7 @@ def _single(row: Row) -> Row:
 
 
 _PRICES = ("open", "high", "low", "close")
+_NOTHING: Row = dict.fromkeys((*_PRICES, "volume"))
 
 
 def _tail_rows(tail: Tail) -> list[Row]:
@@ -188,9 +204,8 @@ def _tail_rows(tail: Tail) -> list[Row]:
     if tail is None:
         return []
     stamps, price = tail
-    empty = dict.fromkeys((*_PRICES, "volume"))
     last = dict.fromkeys(_PRICES, None if price is None else float(np.float32(price)))
-    return [*({"ts": ts, **empty} for ts in stamps[:-1]), {"ts": stamps[-1], **last, "volume": 0}]
+    return [*({"ts": ts, **_NOTHING} for ts in stamps[:-1]), {"ts": stamps[-1], **last, "volume": 0}]
 
 
 def _body(
@@ -219,15 +234,19 @@ def _chart(stamps: Any, quote: dict[str, Any], meta: dict[str, Any], call: Call)
     return {"chart": {"result": [result], "error": None}}
 
 
-def _fast_body(meta: dict[str, Any], bars: Bars, tail: Tail, call: Call) -> bytes:
+def _fast_body(meta: dict[str, Any], bars: Bars, quiet: Ints, tail: Tail, call: Call) -> bytes:
     """The same reply out of whole columns."""
     ends = _tail_rows(tail)
+    at = np.searchsorted(bars.ts, quiet)
     quote: dict[str, Any] = {}
     for name in ("open", "volume", "low", "close", "high"):
         column = getattr(bars, name)
         plain = column.astype(np.int64) if name == "volume" else column.astype(np.float32).astype(np.float64)
-        quote[name] = plain.tolist() + [row[name] for row in ends]
+        values = plain.tolist()
+        for gap in reversed(at.tolist()):
+            values.insert(gap, None)
+        quote[name] = values + [row[name] for row in ends]
     if call.interval == "1m" and quote["volume"] and quote["volume"][0]:
         quote["volume"][0] = 0
-    stamps = bars.ts.tolist() + [row["ts"] for row in ends]
+    stamps = np.insert(bars.ts, at, quiet).tolist() + [row["ts"] for row in ends]
     return orjson.dumps(_chart(stamps, quote, meta, call))

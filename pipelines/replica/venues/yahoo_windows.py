@@ -136,7 +136,8 @@ def session_at(inst: Instrument, at_s: float) -> tuple[int, int]:
     return latest.open_s, latest.close_s
 
 
-def _sessions(inst: Instrument, start: float, end: float) -> list[tuple[int, int]]:
+def sessions_of(inst: Instrument, start: float, end: float) -> list[tuple[int, int]]:
+    """Open and close of the sessions that overlap [start, end), oldest first."""
     if inst.continuous:
         return [(day * DAY_S, (day + 1) * DAY_S) for day in range(int(start // DAY_S), int(-(-end // DAY_S)))]
     return [(one.open_s, one.close_s) for one in nyse.sessions(start, end)]
@@ -146,7 +147,7 @@ def buckets(ts: Ints, call: Call) -> Ints:
     """Bucket of each minute: intraday from the session's open, days at the open, weeks and months by date."""
     if not len(ts):
         return ts
-    starts = np.array([one[0] for one in _sessions(call.inst, float(ts[0]), float(ts[-1]) + 60)], np.int64)
+    starts = np.array([one[0] for one in sessions_of(call.inst, float(ts[0]), float(ts[-1]) + 60)], np.int64)
     if not len(starts):
         return ts // call.width * call.width
     own = starts[np.maximum(np.searchsorted(starts, ts, side="right") - 1, 0)]
@@ -191,7 +192,7 @@ def periods_around(inst: Instrument, open_s: int, close_s: int) -> dict[str, Any
 
 def trading_periods(call: Call) -> Any:
     """A list of lists; with pre- and post-market a dict of three such lists."""
-    found = _sessions(call.inst, call.start, min(call.end, call.now + DAY_S))
+    found = sessions_of(call.inst, call.start, min(call.end, call.now + DAY_S))
     around = [periods_around(call.inst, open_s, close_s) for open_s, close_s in found]
     if call.extended:
         return {part: [[one[part]] for one in around] for part in ("pre", "regular", "post")}
