@@ -36,12 +36,24 @@ def standing(load: Load) -> Settings:
     return settings
 
 
-def _last(place: Path, load: Load, error: ConfigError) -> Settings:
+def last_usable(place: Path, load: Load) -> Settings | None:
+    """What is kept at `place`; None where nothing usable is."""
     try:
         kept = json.loads(place.read_text())
-        settings = load(Path(kept["path"]), kept["text"])
+        return load(Path(kept["path"]), kept["text"])
     except (OSError, ValueError, KeyError, ConfigError):
-        raise error from None
+        return None
+
+
+def place_in(data: Path) -> Path:
+    """Where a platform keeps it in its data folder."""
+    return data / "run" / "standing.json"
+
+
+def _last(place: Path, load: Load, error: ConfigError) -> Settings:
+    settings = last_usable(place, load)
+    if settings is None:
+        raise error
     log.error("the configuration has a mistake; what it said before stays in force: %s", error)
     return replace(settings, fault=str(error))
 

@@ -22,7 +22,7 @@ from flows.prefect_api import PrefectApi
 from flows.processes import Child, free_port
 from flows.run_lock import RunLock
 from flows.site_server import open_server
-from flows.standing import STANDING
+from flows.standing import STANDING, place_in
 from pipelines.settings import Settings, load
 from warehouse.errors import TapewatchError
 
@@ -190,7 +190,7 @@ class Platform:
         own = demo_environment(os.environ, self.data) if self.wanted.demo else dict(os.environ)
         own.pop("PYTHONDONTWRITEBYTECODE", None)
         own |= prefect_environment(self.data, self.host, prefect_port)
-        own[STANDING] = str(self.data / "run" / "standing.json")
+        own[STANDING] = str(place_in(self.data))
         if self.settings.prefect.api_url:
             own["PREFECT_API_URL"] = self.settings.prefect.api_url
         if self.config:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from flows.cli.call import Injected
 from flows.cli.config_check import deeper_problems, missing_secrets, summary
@@ -13,6 +15,8 @@ from flows.cli.finding import Finding, fail, ok, warn
 from flows.cli.lake import context_of
 from flows.cli.status import platform
 from flows.cli.tables import show
+from flows.context import Context, assemble
+from flows.in_force import last_in_force
 from pipelines.settings import ConfigError, Settings
 
 
@@ -26,16 +30,25 @@ def doctor(*, call: Injected) -> int:
     try:
         context = context_of(call)
     except ConfigError as error:
-        _tell(call, [_problem(str(problem)) for problem in error.problems])
+        problems = [_problem(str(problem)) for problem in error.problems]
+        last = last_in_force(call.config or Path(os.environ.get("TAPEWATCH_CONFIG", "tapewatch.toml")))
+        _tell(call, [*problems, *_of_the_last(last)] if last else problems)
         return error.exit_code
+    return _tell(call, [*config_findings(context.settings), *_beyond_the_configuration(context)])
+
+
+def _of_the_last(settings: Settings) -> Iterator[Finding]:
+    """What can be checked while the file is wrong: the platform goes by the last usable configuration."""
+    told = "until then the last usable configuration stays in force; the lines below are about it"
+    yield warn("config", told, "mend the lines above")
+    yield from _beyond_the_configuration(assemble(settings))
+
+
+def _beyond_the_configuration(context: Context) -> Iterator[Finding]:
     running = platform(context.settings)
-    findings = [
-        *config_findings(context.settings),
-        *machine_findings(context, running),
-        *stream_findings(context, running),
-        *lake_findings(context, running),
-    ]
-    return _tell(call, findings)
+    yield from machine_findings(context, running)
+    yield from stream_findings(context, running)
+    yield from lake_findings(context, running)
 
 
 def config_findings(settings: Settings) -> Iterator[Finding]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from flows.alerting import rules_of
+from flows.cli.call import Call
+from flows.cli.doctor import doctor
 from flows.context import assemble
 from flows.in_force import settings_in_force
-from flows.standing import STANDING
+from flows.standing import STANDING, place_in
 from pipelines.alerts.history import Orders
 from pipelines.settings import ConfigError
 from pipelines.settings_alerts import Rule
@@ -53,6 +56,20 @@ def test_the_command_line_is_told_of_the_mistake(file: Path, monkeypatch: pytest
     monkeypatch.delenv(STANDING)
     with pytest.raises(ConfigError, match="needs host"):
         settings_in_force()
+
+
+def test_doctor_checks_the_rest_by_what_stays_in_force(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv(STANDING, str(place_in(file.parent / "data")))
+    settings_in_force()
+    file.write_text(GOOD.format("BTCUSDT") + WRONG)
+    monkeypatch.delenv(STANDING)
+    assert doctor(call=Call(json=True)) == 2
+    lines = [(line["state"], line["check"], line["detail"]) for line in json.loads(capsys.readouterr().out)]
+    assert any(state == "fail" and check == "config" and "host" in detail for state, check, detail in lines)
+    assert any(state == "warn" and "stays in force" in detail for state, _, detail in lines)
+    assert {"disk", "warehouse"} <= {check for _, check, _ in lines}
 
 
 def test_a_rule_that_cannot_be_judged_keeps_the_others_and_the_minute(
