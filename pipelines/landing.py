@@ -24,6 +24,7 @@ import zstandard
 
 from pipelines.market import slug, utc
 from pipelines.sources.base import Reply
+from warehouse.durable import sync
 from warehouse.errors import TapewatchError
 
 _NAME = re.compile(r"[a-z0-9_]+")
@@ -191,7 +192,7 @@ def _make_folders(folder: Path) -> None:
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for created in missing:
-        _sync_folder(created.parent)
+        sync(created.parent)
 
 
 def _seal(temporary: Path, path: Path, data: bytes) -> None:
@@ -200,15 +201,7 @@ def _seal(temporary: Path, path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 def _write_problem(path: Path, error: OSError, size: int) -> str:

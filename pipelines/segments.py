@@ -25,6 +25,7 @@ import zstandard
 from pipelines.landing import batch_id
 from pipelines.market import utc
 from pipelines.segment_format import Segment, decode, encode, seal_line
+from warehouse.durable import sync
 from warehouse.errors import TapewatchError
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def seal(folder: Path, path: Path, packed: bool) -> Path:
         target.flush()
         os.fsync(target.fileno())
     draft.rename(final)
-    _sync_folder(final.parent)
+    sync(final.parent)
     path.unlink()
     return final
 
@@ -178,11 +179,3 @@ def expire(folder: Path, keep_days: int, today: date) -> int:
             deleted += sum(1 for _ in day.iterdir())
             shutil.rmtree(day)
     return deleted
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

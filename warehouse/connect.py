@@ -21,6 +21,7 @@ from pathlib import Path
 
 import duckdb
 
+from warehouse.durable import sync
 from warehouse.errors import WarehouseError
 
 LAKE = "lake"
@@ -218,13 +219,13 @@ def _sync_new_files(storage: Path, since_ms: int) -> None:
     for folder, names in _changed_folders(str(storage), since_ms / 1000 - 1):
         fresh = [name for name in names if _made_at(name) >= oldest]
         for name in fresh:
-            _fsync(os.path.join(folder, name))
+            sync(os.path.join(folder, name))
         # A folder above has a new name in it, and so must reach the disk, only where it was changed as well.
         while fresh and folder.startswith(str(storage)) and os.stat(folder).st_mtime >= since_ms / 1000 - 1:
             grown.add(folder)
             folder = os.path.dirname(folder)
     for folder in grown:
-        _fsync(folder)
+        sync(folder)
 
 
 def _changed_folders(folder: str, since: float) -> Iterator[tuple[str, list[str]]]:
@@ -243,11 +244,3 @@ def _changed_folders(folder: str, since: float) -> Iterator[tuple[str, list[str]
 def _made_at(name: str) -> str:
     """The 12 hexadecimal digits of a UUIDv7's time out of `ducklake-<uuid>[-delete].parquet`; '' for other files."""
     return name[9:17] + name[18:22] if name.startswith("ducklake-") else ""
-
-
-def _fsync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from warehouse.connect import LAKE, Location, connect
+from warehouse.durable import sync
 from warehouse.errors import WarehouseError
 from warehouse.stage import literal, scalar
 
@@ -199,8 +200,7 @@ def _between(view: str, columns: list[str], start: datetime | None, end: datetim
 
 def _settle(draft: Path, path: Path) -> None:
     """The finished draft in place of the former file; a reader that has that one open keeps it."""
-    with open(draft, "rb") as file:
-        os.fsync(file.fileno())
+    sync(draft)
     draft.replace(path)
     Path(f"{draft}.wal").unlink(missing_ok=True)
 

@@ -6,7 +6,6 @@ wall clock. Each table is purged in its own short transaction; a run that dies g
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Protocol
 import duckdb
 
 from warehouse.connect import Location, transaction, writer
+from warehouse.durable import sync
 from warehouse.stage import literal, literals, scalar
 
 
@@ -200,11 +200,6 @@ def _drop_month(
 
 def _settle(draft: Path, path: Path) -> None:
     """The draft durable under its final name."""
-    with open(draft, "rb") as file:
-        os.fsync(file.fileno())
+    sync(draft)
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
