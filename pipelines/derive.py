@@ -18,6 +18,7 @@ from pipelines.analytics import detectors, indicators
 from pipelines.analytics.baseline import judge
 from pipelines.baselines import with_baseline
 from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, by_source, closing_windows, those_of
+from pipelines.closed import closed_windows
 from pipelines.derived import NEEDS_PAST, Derived, Plan, detect, together
 from pipelines.market import CONTINUOUS, Interval
 from pipelines.tails import read_tail
@@ -73,12 +74,13 @@ def _derive(
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
     session_minutes = _session_minutes(con, calendars, plan)
     widths = build.plan_windows(con, [interval.seconds for interval in plan.intervals])
+    closed = closed_windows(con, [interval for interval in plan.intervals if interval.seconds in widths])
     windows, rows, anomalies, baselines = [], [], [], []
-    for interval in (MINUTE, *(interval for interval in plan.intervals if interval.seconds in widths)):
+    for interval in (MINUTE, *closed):
         if interval == MINUTE:
             fronts = build.fronts_1m(con)
         else:
-            windows.append(build.closed_windows(con, str(interval), interval.seconds))
+            windows.append(closed[interval])
             stage(con, "new_windows", windows[-1])
             fronts = windows[-1].group_by("source", "symbol").agg(first_new=pl.col("ts").min(), rows=pl.len())
         if fronts.is_empty():

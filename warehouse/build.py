@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from warehouse.buckets import SLOT, counted_from, with_closing
-from warehouse.stage import frame, literal, literals, scalar, stage
+from warehouse.stage import frame, literal, literals, stage
 
 KEY = ("source", "symbol", "interval", "ts")
 
@@ -153,10 +153,9 @@ def plan_windows(con: duckdb.DuckDBPyConnection, widths: Sequence[int]) -> set[i
     return {seconds for (seconds,) in con.execute("SELECT DISTINCT seconds FROM planned").fetchall()}
 
 
-def closed_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) -> pl.DataFrame:
-    """The windows of one interval in `planned`; columns of calc.windows but run_id.
-
-    A window whose forerunner changed is among them, since its return starts there.
+def due_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) -> pl.DataFrame:
+    """The windows of one interval in `planned`, and the stored ones right after them, whose return starts there:
+    source, symbol, ts, end_ts.
     """
     con.execute(
         "CREATE OR REPLACE TEMP TABLE todo AS "
@@ -169,13 +168,22 @@ def closed_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) 
         since=since, until=until + timedelta(days=reach_days),
     )  # fmt: skip
     con.execute(f"INSERT INTO todo SELECT * FROM ({after}) ANTI JOIN todo USING (source, symbol, ts)")
-    until = max(until, scalar(con, "SELECT max(end_ts) FROM todo"))
-    lookback = timedelta(seconds=seconds) + timedelta(days=reach_days)
-    sources = [name for (name,) in con.execute("SELECT DISTINCT source FROM todo").fetchall()]
-    of_todo = "(bars.source, bars.symbol) IN (SELECT source, symbol FROM todo)"
-    rows = anchored_bars(since - lookback, until, f"bars.source IN {literals(sources)} AND {of_todo}")
-    con.execute(f"CREATE OR REPLACE TEMP TABLE anchored AS {rows}")
-    return frame(con, render("windows", seconds=seconds, interval=interval))
+    return frame(con, "FROM todo")
+
+
+def minutes_of_planned(con: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> pl.DataFrame:
+    """The bars in [since, until) of the series in `planned`, sorted by series and time, with their sessions.
+
+    Columns: source, symbol, ts, OHLCV, turnover, trades, imported, anchor and closes of the session.
+    """
+    sources = [name for (name,) in con.execute("SELECT DISTINCT source FROM planned").fetchall()]
+    of_planned = "(bars.source, bars.symbol) IN (SELECT source, symbol FROM planned)"
+    rows = anchored_bars(since, until, f"bars.source IN {literals(sources)} AND {of_planned}")
+    return frame(
+        con,
+        "SELECT source, symbol, ts, open, high, low, close, volume, turnover, trades, origin = 'import' AS imported, "
+        f"anchor, closes FROM ({rows}) ORDER BY source, symbol, ts",
+    )
 
 
 def fronts_1m(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -57,6 +57,14 @@ class Before:
     new: Integers
 
 
+def starts(bars: pl.DataFrame) -> list[int]:
+    """The first row of each series (source, symbol) in sorted bars."""
+    if bars.is_empty():
+        return []
+    changes = bars.select(pl.col("source", "symbol").ne_missing(pl.col("source", "symbol").shift()))
+    return changes.select(pl.any_horizontal(pl.all()).arg_true()).to_series().to_list()
+
+
 def rows(
     bars: Bars,
     edges: Sequence[int],

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.analytics.baseline import judge
-from pipelines.analytics.history import Bars, Before, rows
+from pipelines.analytics.history import Bars, Before, rows, starts
 from pipelines.analytics.newest import Block, newest_rows
 from pipelines.analytics.params import (
     SPAN,
@@ -50,7 +50,7 @@ def full(bars: pl.DataFrame, params: IndicatorParams, bars_per_year: BarsPerYear
     enough bars for it.
     """
     bars = _sorted(bars)
-    edges = [*_starts(bars), bars.height]
+    edges = [*starts(bars), bars.height]
     return _frame(bars, [rows(Bars.of(bars), edges, params)] if bars.height else [], params, bars_per_year)
 
 
@@ -68,11 +68,11 @@ def advance(
     configured period.
     """
     tail = _sorted(tail)
-    arrays, starts = Bars.of(tail), np.asarray(_starts(tail), dtype=np.int64)
+    arrays, first = Bars.of(tail), np.asarray(starts(tail), dtype=np.int64)
     is_new = tail["is_new"].to_numpy()
-    new = np.add.reduceat(is_new.astype(np.int64), starts) if len(starts) else starts
-    old = np.diff(np.append(starts, tail.height)) - new
-    stored = _stored(tail, starts, state, params)
+    new = np.add.reduceat(is_new.astype(np.int64), first) if len(first) else first
+    old = np.diff(np.append(first, tail.height)) - new
+    stored = _stored(tail, first, state, params)
     young = ~(stored["bars_seen"] >= params.warm_up)
     together = ~young & (new > 0) & (new <= _CATCH_UP)
     order: list[Integers] = []
@@ -80,7 +80,7 @@ def advance(
     if together.any():
         before = {name: values[together] for name, values in stored.items()}
         pieces.append(
-            newest_rows(arrays, Block(starts[together], old[together], new[together], before), params)
+            newest_rows(arrays, Block(first[together], old[together], new[together], before), params)
         )
         order.append(np.flatnonzero(is_new & np.repeat(together, old + new)))
     for chosen, is_young in ((young & (new > 0), True), (~young & ~together & (new > 0), False)):
@@ -123,14 +123,6 @@ def _stored(
             f"indicator state: {empty} are null in old series; the periods have changed, use full()"
         )
     return stored
-
-
-def _starts(bars: pl.DataFrame) -> list[int]:
-    """The first row of each series in sorted bars."""
-    if bars.is_empty():
-        return []
-    changes = bars.select(pl.col("source", "symbol").ne_missing(pl.col("source", "symbol").shift()))
-    return changes.select(pl.any_horizontal(pl.all()).arg_true()).to_series().to_list()
 
 
 def _sorted(bars: pl.DataFrame) -> pl.DataFrame:

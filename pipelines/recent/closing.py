@@ -1,4 +1,4 @@
-"""The windows whose time is over, made of the minutes at hand: what `warehouse/models/windows.sql` makes of the lake's."""
+"""The windows whose time is over, made of the minutes at hand: what `pipelines.closed` makes of the lake's."""
 
 from __future__ import annotations
 
