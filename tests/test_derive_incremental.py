@@ -144,6 +144,21 @@ def test_minute_by_minute_into_a_session_is_the_same_as_all_at_once(lake: Lake, 
     assert lake.one(f"SELECT count(*) FROM anomalies WHERE source = '{one}' AND ts = '{live[11]}'")
 
 
+def test_minutes_that_come_together_after_an_outage_are_made_up_from_what_is_at_hand(lake: Lake):
+    outage = [LIVE + MINUTE * n for n in range(1, 10)]
+    bars = tape([*nights(6), LIVE, *outage], 17, "outage")
+    lake.load(bars.filter(pl.col("ts") < LIVE), "backfill")
+    lake.derive({"outage": LIVE})
+    assert lake.minute(
+        [bars.filter(pl.col("ts") == LIVE)], {"outage": LIVE + MINUTE}, lake.past("outage")
+    ).later
+    rest = bars.filter(pl.col("ts") > LIVE)
+    assert lake.minute([rest], {"outage": LIVE + 10 * MINUTE}, lake.past("outage")).later
+    lake.load(renamed(bars, "no_outage"), "backfill")
+    lake.derive({"no_outage": LIVE + 10 * MINUTE})
+    assert_equal_lakes(lake, "outage", "no_outage")
+
+
 def test_a_correction_of_yesterday_changes_what_today_is_held_against(lake: Lake):
     bars = tape([*nights(6), *(LIVE + MINUTE * n for n in range(60))], 5, "corrected")
     lake.load(bars, "backfill")

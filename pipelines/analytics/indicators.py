@@ -17,7 +17,7 @@ import polars as pl
 
 from pipelines.analytics.baseline import judge
 from pipelines.analytics.history import Bars, Before, rows, starts
-from pipelines.analytics.newest import Block, newest_rows
+from pipelines.analytics.onward import Block, newest_rows
 from pipelines.analytics.params import (
     SPAN,
     VOLUME_COLUMNS,

@@ -97,9 +97,9 @@ total, spread, together = Join(_total, 0), Join(_spread, 1), Join(_together, 3)
 def sliding(join: Join, widths: Iterable[int], *values: Floats, new: New = np.empty) -> dict[int, Sample]:
     """Moments of every trailing window along an array: width -> arrays of len(values) - width + 1, oldest first."""
     wanted = [width for width in sorted(set(widths)) if width <= len(values[0])]
-    levels, size = [_leaf(join, values)], 1
+    levels, size = [leaf(join, values)], 1
     while wanted and 2 * size <= wanted[-1]:
-        older, newer = _rows(levels[-1], slice(None, -size)), _rows(levels[-1], slice(size, None))
+        older, newer = rows(levels[-1], slice(None, -size)), rows(levels[-1], slice(size, None))
         levels.append(join.both(older, newer, size, size, new))
         size *= 2
     return {width: _slid(join, levels, width, new) for width in wanted}
@@ -108,11 +108,11 @@ def sliding(join: Join, widths: Iterable[int], *values: Floats, new: New = np.em
 def folded(join: Join, widths: Iterable[int], *values: Floats, new: New = np.empty) -> dict[int, Sample]:
     """Moments of the newest rows of each column of a (rows, columns) matrix, the newest last: width -> (columns,)."""
     wanted = sorted(set(widths))
-    levels, size = [_rows(_leaf(join, values), slice(len(values[0]) - wanted[-1], None))], 1
+    levels, size = [rows(leaf(join, values), slice(len(values[0]) - wanted[-1], None))], 1
     while 2 * size <= wanted[-1]:
         last = levels[-1]
         count = len(last[0])
-        older, newer = _rows(last, slice(count % 2, None, 2)), _rows(last, slice(count % 2 + 1, None, 2))
+        older, newer = rows(last, slice(count % 2, None, 2)), rows(last, slice(count % 2 + 1, None, 2))
         levels.append(join.both(older, newer, size, size, new))
         size *= 2
     return {width: _folded(join, levels, width, new) for width in wanted}
@@ -120,37 +120,39 @@ def folded(join: Join, widths: Iterable[int], *values: Floats, new: New = np.emp
 
 def _slid(join: Join, levels: Sequence[Sample], width: int, new: New) -> Sample:
     """Whole windows from the levels' parts: the longest part is the newest."""
-    held, whole = 0, _rows(levels[0], slice(0, 0))
-    for size, level in _digits(levels, width):
-        start = width - held - size
+    held, whole = 0, rows(levels[0], slice(0, 0))
+    for size, power in parts(width):
+        level, start = levels[power], width - held - size
         if not held:
-            whole = _rows(level, slice(start, None))
+            whole = rows(level, slice(start, None))
         else:
-            whole = join.both(_rows(level, slice(start, start + len(whole[0]))), whole, size, held, new)
+            whole = join.both(rows(level, slice(start, start + len(whole[0]))), whole, size, held, new)
         held += size
     return whole
 
 
 def _folded(join: Join, levels: Sequence[Sample], width: int, new: New) -> Sample:
-    held, whole = 0, _rows(levels[0], slice(0, 0))
-    for size, level in _digits(levels, width):
-        part = _rows(level, len(level[0]) - 1 - held // size)
+    held, whole = 0, rows(levels[0], slice(0, 0))
+    for size, power in parts(width):
+        level = levels[power]
+        part = rows(level, len(level[0]) - 1 - held // size)
         whole = join.both(part, whole, size, held, new) if held else part
         held += size
     return whole
 
 
-def _digits(levels: Sequence[Sample], width: int) -> list[tuple[int, Sample]]:
-    """The powers of two that the width is made of, the largest first, and their levels."""
-    return [(1 << i, levels[i]) for i in range(width.bit_length() - 1, -1, -1) if width >> i & 1]
+def parts(width: int) -> list[tuple[int, int]]:
+    """The powers of two that the width is made of, and which power each is: the largest and newest first."""
+    return [(1 << i, i) for i in range(width.bit_length() - 1, -1, -1) if width >> i & 1]
 
 
-def _leaf(join: Join, values: Sequence[Floats]) -> Sample:
+def leaf(join: Join, values: Sequence[Floats]) -> Sample:
     """The moments of single values: their deviations (None) are nothing."""
     return (*values, *(None,) * join.deviations)
 
 
-def _rows(sample: Sample, at: slice | int) -> Sample:
+def rows(sample: Sample, at: slice | int) -> Sample:
+    """Some of the windows."""
     return tuple(None if values is None else values[at] for values in sample)
 
 

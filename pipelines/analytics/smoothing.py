@@ -121,6 +121,30 @@ class Chains:
         return np.stack([given[c.name] for c in self.direct]), np.stack([state[c.name] for c in self.signals])
 
 
+class Averages(NamedTuple):
+    """All averages of many series at one bar, (averages, series) each."""
+
+    chains: Chains
+    direct: Floats
+    signals: Floats
+
+    @classmethod
+    def of(cls, chains: Chains, state: Mapping[str, Floats]) -> Averages:
+        """Those of a stored row."""
+        return cls(chains, *chains.begin(state, len(state["bars_seen"])))
+
+    def after(self, fed: Floats) -> Averages:
+        """One bar on; fed: what `inputs` says of it."""
+        weights = self.chains.weights
+        direct = self.direct + weights.direct * (fed - self.direct)
+        lines = np.stack([direct[fast] - direct[slow] for fast, slow in self.chains.legs])
+        return Averages(self.chains, direct, self.signals + weights.signals * (lines - self.signals))
+
+    def columns(self) -> dict[str, Floats]:
+        """The indicators they are."""
+        return columns(self.chains, self.direct, self.signals)
+
+
 def inputs(
     chains: Chains, close: Floats, high: Floats, low: Floats, previous: Floats, out: Floats | None = None
 ) -> Floats:

@@ -13,6 +13,7 @@ from pipelines.analytics import detectors
 from pipelines.analytics.baseline import judge
 from pipelines.analytics.history import Bars, rows
 from pipelines.analytics.newest import Recent, newest_row
+from pipelines.analytics.onward import WORTH, Bar, Onward
 from pipelines.analytics.params import VOLUME_COLUMNS, IndicatorParams, columns, hidden_columns
 from pipelines.calendars import bars_per_year
 from pipelines.derived import NEEDS_PAST, Plan, detect, together
@@ -133,6 +134,16 @@ def _continue(
     """The new bars of series whose state is carried on, step by step, the oldest of all first."""
     most, first = int(counts[which].max(initial=0)), np.cumsum(counts) - counts
     whole = look.tail(params.lookback + most)
+    if most >= WORTH and (counts[which] == most).all():
+        chosen = np.flatnonzero(which)
+        parts = whole[:, :, slice(None) if len(chosen) == look.series else chosen]
+        state = {name: values[chosen] for name, values in seeds.items()}
+        close, volume, ret_log = parts[:-most, :3].transpose(1, 0, 2)
+        onward = Onward(close, volume, ret_log, state, params)
+        for back in range(most, 0, -1):
+            for name, values in onward.take(Bar(*parts[len(parts) - back])).items():
+                out[name][first[chosen] + most - back] = values
+        return
     state = dict(seeds)
     for back in range(most, 0, -1):
         chosen = np.flatnonzero(which & (counts >= back))

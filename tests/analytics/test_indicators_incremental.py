@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from pipelines.analytics.history import Bars, rows
 from pipelines.analytics.indicators import IndicatorParams, advance, full
+from pipelines.analytics.onward import Bar, Onward
 from pipelines.analytics.params import carried
 from tests.analytics import tapes
 
@@ -74,6 +77,43 @@ def test_a_day_bar_by_bar_ends_where_the_recomputation_ends() -> None:
         tail, _ = cut(bars[: known + 1], known, rows, params.lookback)
         state = advance(tail, state[-1:], params, YEAR)
     assert_frame_equal(state, rows[-1:], check_exact=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), params=PARAMS, series=st.integers(1, 4), late=st.integers(0, 40), again=st.integers(0, 40)
+)  # fmt: skip
+def test_carrying_the_windows_on_equals_recomputing(
+    seed: int, params: IndicatorParams, series: int, late: int, again: int
+) -> None:
+    """Bar after bar, with a start from the stored row and a late bar on the way."""
+    bars, known = params.lookback + 40, params.lookback
+    arrays = [Bars.of(random_tape(seed + n, f"S{n}", bars)) for n in range(series)]
+    matrices = {f.name: np.stack([getattr(one, f.name) for one in arrays], axis=1) for f in fields(Bars)}
+
+    def recomputed() -> dict[str, np.ndarray]:
+        flat = Bars(*(matrices[f.name].T.ravel() for f in fields(Bars)))
+        found = rows(flat, [bars * n for n in range(series + 1)], params, fast=False)
+        return {name: values.reshape(series, bars).T for name, values in found.items()}
+
+    def begun(at: int) -> Onward:
+        near = (matrices[name][at - params.lookback : at] for name in ("close", "volume", "ret_log"))
+        return Onward(*near, {name: whole[name][at - 1] for name in carried(params)}, params)
+
+    whole, ours, wanted = recomputed(), [], []
+    onward = begun(known)
+    for at in range(known, bars):
+        if at == known + late:
+            matrices["close"][at - 5] *= 1.01
+            matrices["volume"][at - 5] += 3.0
+            whole = recomputed()
+        if at in (known + late, known + again):
+            onward = begun(at)
+        found = onward.take(Bar(*(matrices[name][at] for name in Bar._fields)))
+        ours.append(list(found.values()))
+        wanted.append([whole[name][at] for name in found])
+    tolerance = 0.0 if params == IndicatorParams() else 1e-12
+    np.testing.assert_allclose(np.array(ours), np.array(wanted), rtol=tolerance, atol=tolerance)
 
 
 def test_a_series_without_news_has_no_row() -> None:

@@ -13,20 +13,19 @@ import numpy as np
 import polars as pl
 import talib
 
-from pipelines.analytics import history, indicators, newest, usual
+from pipelines.analytics import history, newest, usual
+from pipelines.analytics.onward import Bar, Onward
 from pipelines.analytics.params import IndicatorParams, carried
 from tests.bench.framework import SEED, Measured, Size, keep_memory, measured, same, seconds, threads, walls
 from tests.bench.tape import Tape
 from warehouse.stage import frame, stage
 
 SYMBOLS = 500
-YEAR = 525_600.0
 OF_TALIB = ("sma_20", "sma_50", "sma_200", "ema_12", "ema_26", "rsi_14", "macd", "macd_signal", "macd_hist",
             "bb_upper", "bb_mid", "bb_lower", "atr_14")  # fmt: skip
 COMPOSED = ("dev_20_pct", "zscore_20", "volatility_20", "pv_corr_60")
 """What TA-Lib has no function for and a user of it makes from SMA, STDDEV and CORREL."""
 COMPARED = (*OF_TALIB, *COMPOSED)
-_KEY = ["source", "symbol", "ts"]
 
 
 def run_indicators_full(size: Size) -> Measured:
@@ -60,36 +59,37 @@ def run_indicators_full(size: Size) -> Measured:
 
 
 def run_indicators_minute(size: Size) -> Measured:
-    """The newest bar of every series, carried on from the bar before, beside TA-Lib on the whole history."""
-    bars = 20_000
+    """A new bar of every series, minute after minute, beside TA-Lib on the whole history."""
+    bars, steps = 20_000, 60
+    keep_memory()
     tape, params = Tape.of(SYMBOLS, bars), IndicatorParams()
-    near = bars - 1_000
     flat = _flat(tape)
-    state = _before_the_last(flat, bars, params)
+    returns = flat.ret_log.reshape(SYMBOLS, bars)
+    begin = bars - 2 * steps
+    first, last_but_one = _states(flat, bars, params, begin - 1, bars - 2)
+    near = [_before(values, begin, params.lookback) for values in (tape.close, tape.volume, returns)]
+    columns = (tape.close, tape.volume, returns, tape.high, tape.low)
+    news = [Bar(*(values[:, at].copy() for values in columns)) for at in range(begin, bars)]
+    begun, onward = seconds(lambda: Onward(*near, first, params), 1)
+    ours, rows = seconds(lambda: [onward.take(news.pop(0)) for _ in range(steps)], 2)
+    row = rows[-1]
+    theirs, answers = seconds(lambda: _newest_of_talib(tape, returns), 2 if size.quick else 5)
+    agree = all(same(row[name], [one[name] for one in answers], 1e-9) for name in COMPARED)
     recent = newest.Recent(
-        *(_newest(values, params.lookback + 1) for values in (flat.close, flat.volume, flat.ret_log)),
+        *(_before(values, bars, params.lookback + 1) for values in columns[:3]),
         tape.high[:, -1].copy(), tape.low[:, -1].copy(),
     )  # fmt: skip
-    ours, row = seconds(lambda: newest.newest_row(recent, state, params), 40)
-    theirs, answers = seconds(
-        lambda: _talib(tape, flat.ret_log.reshape(SYMBOLS, bars)), 2 if size.quick else 5
-    )
-    agree = all(same(row[name], [one[name][-1] for one in answers], 1e-9) for name in COMPARED)
-    whole = indicators.full(_frame(tape, near, bars), params, YEAR)
-    times = whole["ts"].unique().sort()
-    before = whole.filter(pl.col("ts") == times[-2]).select(*_KEY[:2], *carried(params))
-    tail = _frame(tape, bars - params.lookback - 1, bars).with_columns(is_new=pl.col("ts") == times[-1])
-    framed, _ = seconds(lambda: indicators.advance(tail, before, params, YEAR), 20)
-    looked, _ = seconds(
-        lambda: [values.sum() for values in (recent.close, recent.volume, recent.ret_log)], 40
-    )
-    read = sum(values.nbytes for values in (recent.close, recent.volume, recent.ret_log)) / 1e6
+    alone, _ = seconds(lambda: newest.newest_row(recent, last_but_one, params), 20)
+    taken, _ = seconds(lambda: [values + 0.0 for values in row.values()], 20)
+    each = 1000 * min(ours.cpu) / steps
     return measured(
-        "indicators_minute", f"The newest bar of {SYMBOLS} series with {bars:,} bars each", 1000 * min(ours.cpu), "ms",
+        "indicators_minute", f"The newest bar of {SYMBOLS} series with {bars:,} bars each", each, "ms",
         peer="TA-Lib on the whole history", theirs=1000 * min(theirs.cpu), agreement=agree,
-        note=f"Arrays to arrays, all {len(row)} columns, from the row before and the last {params.lookback} bars. "
-        f"As tables in and out: {1000 * min(framed.cpu):.1f} ms.",
-        bound=1000 * min(looked.cpu), bound_by=f"reading these {read:.1f} MB once", wall=walls(ours, theirs),
+        note=f"All {len(row)} columns, arrays to arrays, of {steps} bars one after the other, as after an outage: averages and "
+        f"parts of windows are carried on, begun in {1000 * min(begun.cpu):.1f} ms. A single bar, from the row before and the "
+        f"last {params.lookback} bars: {1000 * min(alone.cpu):.1f} ms.",
+        bound=1000 * min(taken.cpu), bound_by=f"writing {len(row)} columns of one bar",
+        wall=(1000 * min(ours) / steps, 1000 * min(theirs)),
     )  # fmt: skip
 
 
@@ -155,46 +155,47 @@ def _has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def _before_the_last(flat: history.Bars, bars: int, params: IndicatorParams) -> dict[str, np.ndarray]:
-    """What is carried on from each series' last bar but one, some series at a time."""
+def _states(flat: history.Bars, bars: int, params: IndicatorParams, *at: int) -> list[dict[str, np.ndarray]]:
+    """What is carried on from some bars of each series, some series at a time."""
     some, found = 50, []
     for first in range(0, SYMBOLS, some):
         piece = flat.take(slice(first * bars, (first + some) * bars))
         rows = history.rows(piece, [bars * i for i in range(some + 1)], params, fast=_has_numba())
-        found.append({name: rows[name].reshape(some, bars)[:, -2].copy() for name in carried(params)})
-    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        found.append({name: rows[name].reshape(some, bars)[:, at] for name in carried(params)})
+    whole = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+    return [{name: values[:, n].copy() for name, values in whole.items()} for n in range(len(at))]
 
 
-def _newest(values: np.ndarray, bars: int) -> np.ndarray:
-    """(bars, series) of the flat series' last bars."""
-    return np.ascontiguousarray(values.reshape(SYMBOLS, -1)[:, -bars:].T)
-
-
-def _frame(tape: Tape, first: int, last: int) -> pl.DataFrame:
-    returns = np.full((SYMBOLS, last - first), np.nan)
-    returns[:, 1:] = np.log(tape.close[:, first + 1 : last] / tape.close[:, first : last - 1])
-    return tape.frame(first, last).with_columns(ret_log=pl.Series(returns.ravel(), nan_to_null=True))
+def _before(values: np.ndarray, end: int, bars: int) -> np.ndarray:
+    """(bars, series) of the last bars before `end`."""
+    return np.ascontiguousarray(values[:, end - bars : end].T)
 
 
 def _talib(tape: Tape, returns: np.ndarray | None = None) -> list[Mapping[str, np.ndarray]]:
     """OF_TALIB of each series; with the log returns COMPOSED as well."""
-    answers = []
-    for i, (close, high, low) in enumerate(zip(tape.close, tape.high, tape.low, strict=True)):
-        upper, middle, lower = talib.BBANDS(close, 20, 2.0, 2.0)
-        macd, signal, hist = talib.MACD(close, 12, 26, 9)
-        one = {f"sma_{period}": talib.SMA(close, period) for period in (20, 50, 200)}
-        one |= {f"ema_{period}": talib.EMA(close, period) for period in (12, 26)}
-        one |= {"rsi_14": talib.RSI(close, 14), "macd": macd, "macd_signal": signal, "macd_hist": hist}
-        one |= {
-            "bb_upper": upper,
-            "bb_mid": middle,
-            "bb_lower": lower,
-            "atr_14": talib.ATR(high, low, close, 14),
-        }
-        if returns is not None:
-            one |= _composed(close, tape.volume[i], returns[i][1:], one["sma_20"])
-        answers.append(one)
-    return answers
+    return [_talib_of(tape, row, returns) for row in range(len(tape.close))]
+
+
+def _newest_of_talib(tape: Tape, returns: np.ndarray) -> list[dict[str, float]]:
+    """The last values alone: who keeps all would pay for fresh memory too."""
+    return [
+        {name: float(values[-1]) for name, values in _talib_of(tape, row, returns).items()}
+        for row in range(len(tape.close))
+    ]
+
+
+def _talib_of(tape: Tape, row: int, returns: np.ndarray | None) -> dict[str, np.ndarray]:
+    close, high, low = tape.close[row], tape.high[row], tape.low[row]
+    upper, middle, lower = talib.BBANDS(close, 20, 2.0, 2.0)
+    macd, signal, hist = talib.MACD(close, 12, 26, 9)
+    one = {f"sma_{period}": talib.SMA(close, period) for period in (20, 50, 200)}
+    one |= {f"ema_{period}": talib.EMA(close, period) for period in (12, 26)}
+    one |= {"rsi_14": talib.RSI(close, 14), "macd": macd, "macd_signal": signal, "macd_hist": hist}
+    one |= {"bb_upper": upper, "bb_mid": middle, "bb_lower": lower}
+    one |= {"atr_14": talib.ATR(high, low, close, 14)}
+    if returns is not None:
+        one |= _composed(close, tape.volume[row], returns[row][1:], one["sma_20"])
+    return one
 
 
 def _composed(
