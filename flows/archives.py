@@ -38,8 +38,9 @@ def fill_from_archive(
     archive, first, last = feed.archive, span[0], min(span[1], naive(market_now) - REACH)
     if not isinstance(archive, BulkArchive) or first >= last:
         return []
-    covered = cover_loaded(context, con, feed.source.name, first.date(), last.date(), last)
-    missing = covered.missing.filter(pl.col("from_ts") >= first).sort("to_ts", descending=True)
+    covered = cover_loaded(context, con, feed.source.name, first.date(), last.date())
+    within = pl.col("from_ts").is_between(first, last, closed="left")
+    missing = covered.missing.filter(within).sort("to_ts", descending=True)
     requests = [
         request
         for symbol, since, until in missing.select("symbol", "from_ts", "to_ts").iter_rows()

@@ -1,15 +1,15 @@
 """History in chunks: a few pages of up to twenty symbols each, newest first, the next one fetched while one is loaded.
 
 Symbols go together, because a batch writes a file a day: twenty symbols one after the other would leave twenty
-files a day for everybody to read. What is done is noted symbol by symbol, so that any other backfill over the
-same days asks for the rest only.
+files a day for everybody to read. What was asked for is noted symbol by symbol as a span of time, so that any other
+backfill over the same days, begun at whatever minute, asks for the rest only.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from queue import Queue
 from threading import Thread
@@ -23,8 +23,8 @@ from pipelines.ingest import Feed, Ingested, Stores, ingest_requests
 from pipelines.market import CONTINUOUS, naive, utc
 from pipelines.sources.base import BarRequest, FetchResult, Reply, Source
 from pipelines.sources.refusals import RATE_LIMITED, pause_s
+from warehouse.asked import SPAN_SCHEMA, asked_spans, joined, note_asked
 from warehouse.build import sessions_between
-from warehouse.load import Batch, loaded_batches, record_batches
 
 PAGES = 5
 """Pages of one symbol in a chunk: three and a half days of Binance minutes; a kill costs no more than that."""
@@ -39,12 +39,15 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class Chunk:
-    """One batch to be: the requests of some symbols over the same days; `ids` is what each is known by."""
+    """One batch to be: the requests of some symbols over the same days."""
 
     feed: Feed
     market_now: datetime
     requests: tuple[BarRequest, ...]
-    ids: dict[str, str]
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(request.symbol for request in self.requests))
 
     @property
     def until(self) -> datetime:
@@ -52,7 +55,7 @@ class Chunk:
 
     def __str__(self) -> str:
         since = min(request.since for request in self.requests)
-        first, *others = self.ids
+        first, *others = self.symbols
         return (
             f"{self.feed.source.name} {first}{f' and {len(others)} more' if others else ''} {since:%Y-%m-%d}"
         )
@@ -67,7 +70,7 @@ def plan_chunks(
     market_now: datetime,
     calendar: str,
 ) -> tuple[list[Chunk], int]:
-    """The chunks of [start, until) that are not in the ledger, oldest first; and how many symbol's chunks are.
+    """The chunks of what has not been answered of [start, until), oldest first; and how many symbol's chunks have been.
 
     calendar: the one that all these symbols follow.
     """
@@ -75,7 +78,8 @@ def plan_chunks(
     if calendar != CONTINUOUS:
         found = sessions_between(con, calendar, naive(start) - timedelta(days=7), naive(until))
         spans = list(session_spans(found, naive(start), until))
-    done = loaded_batches(con, feed.source.name)
+    spans_asked = asked_spans(con, feed.source.name).filter("answered", pl.col("kind") == "backfill")
+    done = _by_symbol(joined(spans_asked))
     chunks: list[Chunk] = []
     known = 0
     for first in range(0, len(symbols), SYMBOLS_AT_ONCE):
@@ -84,19 +88,37 @@ def plan_chunks(
             for symbol in symbols[first : first + SYMBOLS_AT_ONCE]
         }
         for at in range(0, max(map(len, pages.values()), default=0), PAGES):
-            parts = {symbol: requests[at : at + PAGES] for symbol, requests in pages.items()}
-            ids = {symbol: _chunk_id(feed, part) for symbol, part in parts.items() if part}
-            wanted = {symbol: chunk_id for symbol, chunk_id in ids.items() if chunk_id not in done}
-            known += len(ids) - len(wanted)
-            requests = tuple(request for symbol in wanted for request in parts[symbol])
+            parts = [requests[at : at + PAGES] for requests in pages.values()]
+            rests = [_rest(part, done, is_cut=calendar == CONTINUOUS) for part in parts if part]
+            known += sum(not rest for rest in rests)
+            requests = tuple(request for rest in rests for request in rest)
             if requests:
-                chunks.append(Chunk(feed, market_now, requests, wanted))
+                chunks.append(Chunk(feed, market_now, requests))
     return chunks, known
 
 
-def _chunk_id(feed: Feed, requests: Sequence[BarRequest]) -> str:
-    since, until = requests[0].since, requests[-1].until
-    return landing.batch_id(feed.source.name, "backfill", since, f"{requests[0].symbol}-{until:%Y%m%dT%H%M}")
+def _by_symbol(spans: pl.DataFrame) -> dict[str, list[tuple[datetime, datetime]]]:
+    found: dict[str, list[tuple[datetime, datetime]]] = {}
+    for symbol, since, until in spans.select("symbol", "from_ts", "to_ts").iter_rows():
+        found.setdefault(symbol, []).append((utc(since), utc(until)))
+    return found
+
+
+def _rest(
+    requests: Sequence[BarRequest], done: Mapping[str, list[tuple[datetime, datetime]]], is_cut: bool
+) -> list[BarRequest]:
+    """The requests that are not answered yet; is_cut: without what is answered of their beginning and end."""
+    rest = []
+    for request in requests:
+        since, until = request.since, request.until
+        for begin, end in done.get(request.symbol, ()):
+            if begin <= since < end:
+                since = end
+            if begin < until <= end:
+                until = begin
+        if since < until:
+            rest.append(replace(request, since=since, until=until) if is_cut else request)
+    return rest
 
 
 def session_spans(
@@ -157,7 +179,7 @@ def fetch(source: Source, requests: Sequence[BarRequest]) -> FetchResult:
 
 
 def load(chunk: Chunk, got: FetchResult, stores: Stores) -> Ingested:
-    """Lands and loads one chunk; each symbol of which every part has come is noted as done.
+    """Lands and loads one chunk, and notes what each symbol was asked for, and whether all of it has come.
 
     A symbol of which a part failed is asked for again by the next backfill; what it brought meanwhile is known then.
     """
@@ -168,11 +190,11 @@ def load(chunk: Chunk, got: FetchResult, stores: Stores) -> Ingested:
         chunk.feed.source, stores, chunk.requests, batch, "backfill", chunk.market_now, chunk.until, got=got
     )
     failed = {failure.symbol for failure in result.failures}
-    known_at = naive(datetime.now(UTC))
-    done = [
-        Batch(chunk_id, name, "backfill", stores.run_id, known_at)
-        for symbol, chunk_id in chunk.ids.items()
-        if symbol not in failed
+    asked = [
+        (name, one.symbol, naive(one.since), naive(one.until), "backfill", one.symbol not in failed)
+        for one in chunk.requests
     ]
-    record_batches(stores.con, stores.location, done)
+    spans = pl.DataFrame(asked, schema=SPAN_SCHEMA, orient="row")
+    told = joined(spans).join(spans.select("symbol", "kind", "answered").unique(), on="symbol")
+    note_asked(stores.con, stores.location, told, stores.run_id, naive(datetime.now(UTC)))
     return result

@@ -4,6 +4,9 @@ A gap is one row: `open` when a run of missing minutes appears, `healing` while 
 when all have, by whichever origin brought the last of them; `lost` when the healer has given it up. Imported
 history has no gaps: what it lacks had no trade (`no_trade`). So had what a venue that leaves quiet minutes out has
 left out again when asked again, and what one that lists them has listed without a value.
+
+What nobody asked for is not expected, and so no hole: a series' minutes count from its first live bar on, and before
+that in the spans that a backfill or a file asked for (`core.asked`).
 """
 
 from __future__ import annotations
@@ -19,16 +22,19 @@ from flows.context import Context
 from flows.runs import SAME_CLOCK
 from pipelines import coverage
 from pipelines.analytics.feed import of_gaps
+from pipelines.ingest import FIRST_REACH, LIVE_KINDS
 from pipelines.market import MINUTE
 from pipelines.sessions import sessions
 from pipelines.sources import factory
 from pipelines.sources.base import NO_MINUTES, Quiet
+from warehouse.asked import asked_spans, joined
 from warehouse.clocks import answers
 from warehouse.connect import transaction, writer
 from warehouse.stage import frame, literal, literals, stage
 
 DAYS = 2
 """Days of each source's market that are looked at: today and yesterday, and those since the oldest open gap."""
+FOREVER = datetime(9999, 1, 1)
 REACH = timedelta(days=31)
 """How far back gaps are kept in sight."""
 A_MONTH = 31
@@ -36,6 +42,8 @@ DOUBT = 30 * MINUTE
 """A venue with quiet minutes without a bar is asked again before so short a hole in its series is called a gap."""
 LISTED = "listed without a value"
 """Why a minute is held to be without a trade where the venue lists such minutes."""
+SEAM = FIRST_REACH
+"""Spans no further apart than a new series' first live minute reaches back are one: what lies between is a hole."""
 
 _BARS = "source, symbol, ts, volume, trades, origin, revision, known_at"
 _SPAN = {
@@ -81,7 +89,7 @@ def cover(context: Context, con: duckdb.DuckDBPyConnection, days: int = DAYS) ->
     for source, (clock, seen) in answers(con).items():
         newest = clock - timedelta(days=days - 1)
         first = min(newest, max(_oldest_open(con, source, newest), clock - REACH)).date()
-        series = _series(con, source, watched.get(source, ()), first, clock.date())
+        series = _expected(con, source, first, clock.date(), watched.get(source, ()))
         is_ours = abs(clock - seen) < SAME_CLOCK
         judged = _states(context, con, source, series, clock, first, clock.date(), is_ours)
         if judged is not None:
@@ -101,22 +109,18 @@ def cover_loaded(
     source: str,
     first: date,
     last: date,
-    asked_until: datetime | None = None,
     asked: Asked | None = None,
 ) -> Covered:
     """Coverage of the days [first, last] for every series of `source` with bars there, after history was loaded.
 
-    asked_until: the end (naive UTC) of what a venue was asked for: what it left out is a gap then, or had no
-    trade where it leaves quiet minutes out and has answered in full. None for a file: it has no gaps.
+    asked: what a venue left out is a gap, or had no trade where it leaves quiet minutes out and has answered in full.
+    None for a file: it has no gaps.
     """
-    known = tuple(frame(con, f"SELECT symbol FROM core.series WHERE source = {literal(source)}")["symbol"])
-    told = asked or Asked(asked_until or datetime(1970, 1, 1))
+    told = asked or Asked(datetime(1970, 1, 1))
     counted, missing, quiet = [], [], []
     while first <= last:
         end = min(first + timedelta(days=A_MONTH - 1), last)
-        series = _series(con, source, known, first, end)
-        ends = pl.max_horizontal(pl.col("last_ts") + MINUTE, pl.lit(asked_until or datetime(1970, 1, 1)))
-        series = series.with_columns(until=ends)
+        series = _expected(con, source, first, end)
         beyond = datetime.combine(end + timedelta(days=2), datetime.min.time())
         judged = _states(context, con, source, series, beyond, first, end, is_ours=False, silent=told.silent)
         if judged is not None:
@@ -127,7 +131,7 @@ def cover_loaded(
         first = end + timedelta(days=1)
     found = pl.concat([pl.DataFrame(schema=_RUN), *missing])
     events = _NO_EVENTS
-    if asked_until is not None:
+    if asked is not None:
         no_trade = pl.concat([pl.DataFrame(schema=_RUN), *quiet]).with_columns(
             state=pl.lit("no_trade"), origin=pl.lit(None, pl.String), reason=pl.lit(LISTED)
         )
@@ -306,27 +310,50 @@ def _states(
         series.select("source", "symbol", "calendar", "since", "until"),
         bars,
         clock,
-        absences=pl.concat([_absences(con, source, bars), _listed(source, silent)]),
+        absences=pl.concat([_absences(con, source), _listed(source, silent)]),
         late_after=coverage.LATE_AFTER if is_ours else None,
     )
 
 
-def _series(
-    con: duckdb.DuckDBPyConnection, source: str, watched: tuple[str, ...], first: date, last: date
+def _expected(
+    con: duckdb.DuckDBPyConnection,
+    source: str,
+    first: date,
+    last: date,
+    watched: tuple[str, ...] | None = None,
 ) -> pl.DataFrame:
-    """source, symbol, calendar, since, last_ts, until: expected from the first bar in sight on, without an end."""
+    """source, symbol, calendar, since, until: the spans in which minutes of the series are expected around [first, last].
+
+    Of a watched series, without an end, from its first live bar in sight on; from behind its newest bar, where the
+    live feed has not brought any yet. Where nobody says who is watched, from the first live bar to the newest bar.
+    Beside it the spans that were asked for, and the gaps on record; none of them before the series' first bar: a
+    market may be younger than what was asked for.
+    """
     since = datetime.combine(first - timedelta(days=7), datetime.min.time())
     end = datetime.combine(last + timedelta(days=1), datetime.min.time())
     known = frame(
         con,
         f"""
-        SELECT s.source, s.symbol, s.calendar, min(b.ts) AS since, max(b.ts) AS last_ts
+        SELECT s.source, s.symbol, s.calendar, min(b.ts) AS first_ts, max(b.ts) AS last_ts,
+               min(b.ts) FILTER (b.origin IN {literals(LIVE_KINDS)}) AS live_ts
         FROM core.series AS s LEFT JOIN core.bars AS b
           ON b.source = s.source AND b.symbol = s.symbol AND b.ts >= {literal(since)} AND b.ts < {literal(end)}
         WHERE s.source = {literal(source)} GROUP BY ALL""",
     )
-    watching = known.filter(pl.col("symbol").is_in(watched), pl.col("since").is_not_null())
-    return watching.with_columns(until=pl.lit(None, dtype=pl.Datetime("us")))
+    behind = pl.col("last_ts") + MINUTE
+    live = {"from_ts": pl.col("live_ts"), "to_ts": behind}
+    if watched is not None:
+        known = known.filter(pl.col("symbol").is_in(watched))
+        live = {"from_ts": pl.coalesce("live_ts", behind), "to_ts": pl.lit(FOREVER)}
+    followed = known.select("source", "symbol", **live).drop_nulls()
+    on_record = known_gaps(con).filter(pl.col("source") == source)
+    spans = [followed, *(rows.select(*_SPAN) for rows in (asked_spans(con, source), on_record))]
+    return (
+        joined(pl.concat(spans).filter(pl.col("from_ts") < end, pl.col("to_ts") > since), SEAM)
+        .join(known, on=["source", "symbol"], maintain_order="left")
+        .select("source", "symbol", "calendar", since=pl.max_horizontal("from_ts", "first_ts"), until="to_ts")
+        .filter(pl.col("since") < pl.col("until"))
+    )
 
 
 def _listed(source: str, silent: pl.DataFrame) -> pl.DataFrame:
@@ -340,10 +367,9 @@ def _listed(source: str, silent: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _absences(con: duckdb.DuckDBPyConnection, source: str, bars: pl.DataFrame) -> pl.DataFrame:
+def _absences(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
     """Spans of imported history and quiet minutes, where an absent minute had no trade, and gaps that were given up."""
-    imported = bars.filter(pl.col("origin") == "import").group_by("source", "symbol")
-    spans = imported.agg(from_ts=pl.col("ts").min(), to_ts=pl.col("ts").max() + MINUTE)
+    imported = asked_spans(con, source).filter(pl.col("kind") == "import")
     settled = frame(
         con,
         f"""
@@ -353,7 +379,7 @@ def _absences(con: duckdb.DuckDBPyConnection, source: str, bars: pl.DataFrame) -
     )
     return pl.concat(
         [
-            spans.cast(dict(_SPAN)).with_columns(state=pl.lit("no_trade")),  # type: ignore[arg-type]
+            imported.select(*_SPAN).with_columns(state=pl.lit("no_trade")),
             settled.cast(dict(_SPAN) | {"state": pl.String()}),  # type: ignore[arg-type]
         ]
     )

@@ -24,7 +24,7 @@ from flows.history_turn import history_turn, is_history_turn_taken
 from flows.runs import Tally, recorded
 from pipelines import derive
 from pipelines.ingest import Ingested
-from pipelines.market import CONTINUOUS, Interval, Series, floor_minute, naive, utc
+from pipelines.market import CONTINUOUS, MINUTE, Interval, Series, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
@@ -32,6 +32,7 @@ from pipelines.sessions import sessions
 from pipelines.sources.base import NO_MINUTES, SourceError
 from pipelines.sources.files import FileRows, read_parts
 from warehouse import build
+from warehouse.asked import note_asked
 from warehouse.build import trade_minutes
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
@@ -102,8 +103,8 @@ def backfill(
 ) -> Brought:
     """Bars of [start, end) (UTC, end at most the venue's last closed minute) of the configured series.
 
-    source, symbols: narrow it down; a symbol need not be configured. Newest chunks first; a chunk that the ledger
-    knows is not asked for again, so that a killed backfill goes on where it stopped.
+    source, symbols: narrow it down; a symbol need not be configured. Newest chunks first; a chunk that was
+    answered is not asked for again, so that a killed backfill goes on where it stopped.
     The run leaves its row in `runs`. Raises TapewatchError for an unknown source or an empty span; a venue's failures
     are in `problems`.
     """
@@ -158,7 +159,7 @@ def _backfill(
     for done, (chunk, got) in enumerate(chunks.fetched(work)):
         if progress:
             progress(done, len(work), str(chunk))
-        brought.take(chunks.load(chunk, got, stores), len(chunk.ids))
+        brought.take(chunks.load(chunk, got, stores), len(chunk.symbols))
     if progress:
         progress(len(work), len(work), "windows, indicators, anomalies" if with_derive else "done")
     if with_derive:
@@ -176,7 +177,7 @@ def _backfill(
                 [NO_MINUTES, *(minutes for source, minutes in brought.silent if source == name)]
             )
             told = Asked(naive(asked[name]), archives.get(name, ()), not brought.problems, silent.unique())
-            _cover(con, context, run_id, name, naive(start), end_ts, end_ts, told)
+            _cover(con, context, run_id, name, naive(start), end_ts, told)
     return brought
 
 
@@ -222,6 +223,7 @@ def _import(
     digest = _file_digest(path, name, symbol, interval, *columns)
     traded: list[datetime] = []
     reached: list[datetime] = []
+    held: list[pl.DataFrame] = []
     parts = read_parts(path, name, now, symbol=symbol, interval=parsed, columns=columns)
     for number, part in enumerate(parts):
         if calendars[name] != CONTINUOUS and part.frame.height:
@@ -240,13 +242,16 @@ def _import(
             path=str(path),
         )
         good, loaded = _load_part(con, context, batch, part, calendars, now)
-        brought.rows_good += good
+        brought.rows_good += good.height
         brought.add(batch.rows_in, loaded)
-        bounds = [ts for ts in (part.frame["ts"].min(), part.frame["ts"].max()) if isinstance(ts, datetime)]
+        bounds = [ts for ts in (good["ts"].min(), good["ts"].max()) if isinstance(ts, datetime)]
         if part.kind == "trades":
             traded += bounds
-        if good and not loaded.already and (part.kind == "trades" or part.interval == Interval(60)):
-            reached += bounds
+        if bounds and (part.kind == "trades" or part.interval == Interval(60)):
+            held.append(good.select("source", "symbol", from_ts="ts", to_ts="ts"))
+            reached += [] if loaded.already else bounds
+    if held:
+        note_asked(con, context.location, _told_by_file(held), run_id, naive(now))
     if traded:
         batch_id = f"{name}-import-{digest}{MINUTES}"
         _load_minutes(con, context, Batch(batch_id, name, "import", run_id, naive(now)), traded, calendars)
@@ -320,12 +325,11 @@ def _cover(
     source: str,
     first: datetime,
     last: datetime,
-    asked_until: datetime | None = None,
     asked: Asked | None = None,
 ) -> None:
     """Coverage of the days that were loaded; of what a venue left out, gaps."""
     with writer(context.location):
-        covered = cover_loaded(context, con, source, first.date(), last.date(), asked_until, asked)
+        covered = cover_loaded(context, con, source, first.date(), last.date(), asked)
         store(context, con, covered, run_id, naive(datetime.now(UTC)))
 
 
@@ -345,8 +349,8 @@ def _load_part(
     part: FileRows,
     calendars: dict[str, str],
     now: datetime,
-) -> tuple[int, Loaded]:
-    """How many rows the gate accepted, and what loading them changed."""
+) -> tuple[pl.DataFrame, Loaded]:
+    """The rows that the gate accepted, and what loading them changed."""
     contract = TRADES if part.interval is None else bars(part.interval)
     minute = part.interval == Interval(60)
     gated = gate.split(part.frame, contract, now)
@@ -357,10 +361,21 @@ def _load_part(
     accepted = gated.accepted.drop("payload", "line", strict=False)
     frames = (accepted, quarantined, calendars)
     if part.kind == "trades":
-        return accepted.height, load_trades(con, context.location, batch, *frames)
+        return accepted, load_trades(con, context.location, batch, *frames)
     if minute:
-        return accepted.height, load_bars(con, context.location, batch, *frames)
-    return accepted.height, load_interval_bars(con, context.location, batch, str(part.interval), *frames)
+        return accepted, load_bars(con, context.location, batch, *frames)
+    return accepted, load_interval_bars(con, context.location, batch, str(part.interval), *frames)
+
+
+def _told_by_file(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """From its first to its last minute a file tells of a series all there was (SPAN_SCHEMA)."""
+    spans = pl.concat(parts).group_by("source", "symbol").agg(pl.col("from_ts").min(), pl.col("to_ts").max())
+    return spans.with_columns(
+        pl.col("from_ts").dt.truncate("1m"),
+        pl.col("to_ts").dt.truncate("1m") + MINUTE,
+        kind=pl.lit("import"),
+        answered=pl.lit(True),
+    )
 
 
 def _load_minutes(

@@ -64,12 +64,45 @@ def test_a_killed_backfill_goes_on_where_it_stopped(
     assert runs == [("run-1", "backfill", "Failed", 0), ("run-2", "backfill", "Completed", again.rows_loaded)]
 
 
+def test_what_was_answered_is_not_asked_again_by_a_backfill_that_begins_at_another_minute(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(chunks, "PAGES", 1)
+    end, five = NOW.replace(second=0), timedelta(minutes=5)
+    start = end - timedelta(minutes=2200)
+    told = [
+        history.backfill(lake.con, lake.context, f"run-{since}", since, until, "binance", with_derive=False)
+        for since, until in ((start, end - five), (start + five, end), (start - five, end))
+    ]
+    assert [(one.chunks_known, one.chunks, one.rows_in) for one in told] == [
+        (0, 3, 2195),
+        (2, 3, 5),
+        (2, 3, 5),
+    ]
+    assert lake.one("SELECT count(*) FROM bars WHERE source = 'binance'") == 2205
+
+
+def test_history_of_one_series_leaves_no_hole_in_another(lake: Lake):
+    days_ago = NOW.replace(second=0) - timedelta(days=3)
+    for symbol, start in (("BTCUSDT", days_ago), ("ETHUSDT", days_ago - timedelta(days=20))):
+        history.backfill(
+            lake.con, lake.context, symbol, start, start + timedelta(minutes=30), "binance", [symbol]
+        )
+    assert lake.rows("SELECT symbol, expected, ok FROM coverage ORDER BY 1") == [
+        ("BTCUSDT", 30, 30),
+        ("ETHUSDT", 30, 30),
+    ]
+    assert lake.rows("SELECT * FROM gaps") == []
+
+
 def test_shares_come_from_bell_to_bell_with_the_first_minutes_volume(lake: Lake, replica: Replica):
     start = datetime(2026, 11, 13, tzinfo=UTC)
     brought = history.backfill(lake.con, lake.context, "run-1", start, NOW, "yahoo")
     assert (brought.problems, brought.rows_quarantined) == ([], 0)
     assert_complete(lake, replica, "yahoo", SHARES)
     assert len(held(lake, "yahoo", "SPY")) == 5 * 390 + 30
+    again = history.backfill(lake.con, lake.context, "run-2", start + timedelta(minutes=5), NOW, "yahoo")
+    assert (again.chunks_known, again.rows_in) == (again.chunks, 0)
     bells = lake.rows(
         "SELECT DISTINCT minute(ts), volume > 0 FROM bars WHERE hour(ts) = 14 AND minute(ts) = 30"
     )

@@ -226,15 +226,6 @@ def load_interval_bars(
     return loaded
 
 
-def record_batches(con: duckdb.DuckDBPyConnection, location: Location, batches: Sequence[Batch]) -> None:
-    """Notes in the ledger that these batches are done, without rows of their own."""
-    if batches:
-        with writer(location), transaction(con, location):
-            con.execute(
-                f"INSERT INTO core.ledger VALUES {', '.join(_ledger_row(b, Loaded()) for b in batches)}"
-            )
-
-
 def is_loaded(con: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
     return bool(scalar(con, f"SELECT count(*) FROM core.ledger WHERE batch_id = {literal(batch_id)}"))
 

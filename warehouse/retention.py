@@ -63,6 +63,9 @@ def _by_market(clocks: Mapping[str, datetime], days: Days) -> Iterator[tuple[str
     for source, clock in clocks.items():
         of = f"= {literal(source)}"
         trades, fits = clock - timedelta(days=days.trades_days), clock - timedelta(days=days.runs_days)
+        bars = clock - timedelta(days=days.bars_days)
+        # Whoever asks for it again shall have it again.
+        yield "core.asked", f"source {of} AND to_ts < {literal(bars)} AND kind <> 'import'"
         yield "core.trades", f"source {of} AND ts < {literal(trades)} AND origin <> 'import'"
         newest = "SELECT pair, interval, max(fitted_at) FROM calc.pair_stats GROUP BY ALL"
         yield (

@@ -7,10 +7,11 @@ from datetime import date, datetime, timedelta
 import polars as pl
 import pytest
 
-from flows.covering import run_covering
+from flows.covering import Asked, cover_loaded, run_covering, store
 from flows.quality import check_whole, run_quality
 from tests.warehouse.conftest import MINUTE, NOON, Lake, aware, bars, trades
-from warehouse.connect import transaction
+from warehouse.asked import SPAN_SCHEMA, note_asked
+from warehouse.connect import transaction, writer
 from warehouse.stage import literals
 
 START = datetime(2026, 3, 10, 8)
@@ -41,6 +42,12 @@ def feed(lake: Lake, *spans: tuple[datetime, datetime], symbol: str = "BTCUSDT",
     for first, end in spans:
         rows = bars(symbol, first, (end - first) // MINUTE)
         lake.load(rows, f"binance-{kind}-{symbol}-{first:%d%H%M}", kind, known_at=first + MINUTE)
+
+
+def asked(lake: Lake, *spans: tuple[datetime, datetime], kind: str = "import") -> None:
+    """What a file or a backfill of BTCUSDT would have noted."""
+    rows = [("binance", "BTCUSDT", *span, kind, True) for span in spans]
+    note_asked(lake.con, lake.location, pl.DataFrame(rows, schema=SPAN_SCHEMA, orient="row"), "run-a", NOON)
 
 
 def gaps(lake: Lake) -> list[tuple]:
@@ -98,9 +105,46 @@ def test_a_gap_that_grows_stays_one_row(lake):
 @pytest.mark.capability("ING-12")
 def test_imported_history_has_no_gaps_only_minutes_without_a_trade(lake):
     feed(lake, (START, at(9, 0)), (at(10, 0), NOON), kind="import")
+    asked(lake, (START, NOON))
     polled(lake, NOON)
     assert cover(lake) == 0
     assert lake.rows("SELECT ok, no_trade, missing FROM coverage") == [(180, 60, 0)]
+
+
+@pytest.mark.parametrize("kind", ["backfill", "import"])
+def test_what_nobody_asked_for_between_history_and_the_live_feed_is_no_hole(lake, kind):
+    days_ago = START - timedelta(days=5)
+    feed(lake, (days_ago, days_ago + timedelta(hours=2)), kind=kind)
+    asked(lake, (days_ago, days_ago + timedelta(hours=2)), kind=kind)
+    feed(lake, (at(9, 0), at(9, 30)), (at(9, 40), NOON))
+    polled(lake, NOON)
+    cover(lake)
+    assert gaps(lake) == [("BTCUSDT", at(9, 40) - 10 * MINUTE, at(9, 40), 10, "open")]
+    assert lake.rows("SELECT day, expected, ok, missing FROM coverage") == [(date(2026, 3, 10), 180, 170, 10)]
+
+
+def test_an_old_hole_in_a_span_that_was_asked_for_makes_no_hole_of_the_time_behind_it(lake):
+    days_ago = START - timedelta(days=5)
+    hole = (days_ago + timedelta(minutes=30), days_ago + timedelta(minutes=40))
+    feed(lake, (days_ago, hole[0]), (hole[1], days_ago + timedelta(hours=2)), kind="backfill")
+    asked(lake, (days_ago, days_ago + timedelta(hours=2)), kind="backfill")
+    feed(lake, (at(9, 0), NOON))
+    polled(lake, NOON)
+    with writer(lake.location):
+        told = cover_loaded(lake.context, lake.con, "binance", hole[0].date(), hole[1].date(), Asked(NOON))
+        store(lake.context, lake.con, told, "run-b", NOON)
+    opened = [("BTCUSDT", *hole, 10, "open")]
+    assert (gaps(lake), cover(lake), gaps(lake)) == (opened, 0, opened)
+    days = "SELECT day, expected, missing FROM coverage ORDER BY day"
+    assert lake.rows(days) == [(hole[0].date(), 120, 10), (date(2026, 3, 10), 180, 0)]
+
+
+def test_a_watched_series_whose_live_feed_never_came_lacks_what_history_ends_before(lake):
+    feed(lake, (START, at(9, 0)), kind="backfill")
+    asked(lake, (START, at(9, 0)), kind="backfill")
+    polled(lake, NOON)
+    cover(lake)
+    assert gaps(lake) == [("BTCUSDT", at(9, 0), NOON - 2 * MINUTE, 178, "open")]
 
 
 def test_a_series_that_is_not_watched_is_not_covered(lake):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pipelines.analytics.params import IndicatorParams, columns
 from tests.warehouse.market import MINUTE, NOON
 from warehouse import migrate as migration
+from warehouse.asked import asked_spans
 from warehouse.build import pending_batches, progress
 from warehouse.connect import Location, connect, transaction
 from warehouse.migrate import migrate
@@ -17,7 +19,7 @@ from warehouse.stage import literals
 INDICATORS = columns(IndicatorParams())
 
 
-def test_what_was_derived_and_how_far_survive_becoming_one_table(
+def test_what_was_derived_how_far_and_what_was_asked_for_survive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     location, every = Location(tmp_path), migration._folder
@@ -36,7 +38,31 @@ def test_what_was_derived_and_how_far_survive_becoming_one_table(
         con.execute(f"INSERT INTO core.ledger VALUES {', '.join(map(literals, rows))}")
         con.execute(f"INSERT INTO core.derived VALUES {literals((batches[0], 'r', NOON))}")
         con.execute(f"INSERT INTO core.progress VALUES {', '.join(map(literals, reached))}")
-    assert "0009_one_book" in migrate(con, location, INDICATORS)
+    chunk = "binance-backfill-20260201T0000-BTC-USDT-20260204T1120"
+    file = (
+        "binance",
+        "ETHUSDT",
+        NOON,
+        *[1.0] * 7,
+        1,
+        "binance",
+        1,
+        NOON,
+        "r",
+        "import",
+        "binance-import-1-0",
+    )
+    with transaction(con, location):
+        for name in (chunk, "binance-backfill-20260201T0000-0a1b2c3d4e5f"):
+            done = (name, "binance", "backfill", None, None, 0, 0, 0, 0, "", "", "r", NOON)
+            con.execute(f"INSERT INTO core.ledger VALUES {literals(done)}")
+            con.execute(f"INSERT INTO core.derived VALUES {literals((name, 'r', NOON))}")
+        con.execute(f"INSERT INTO core.bars VALUES {literals(file)}")
+    assert {"0009_one_book", "0010_asked"} <= set(migrate(con, location, INDICATORS))
+    assert asked_spans(con, "binance").rows() == [
+        ("binance", "BTC-USDT", datetime(2026, 2, 1), datetime(2026, 2, 4, 11, 20), "backfill", True),
+        ("binance", "ETHUSDT", NOON, NOON + MINUTE, "import", True),
+    ]
     assert migrate(con, location, INDICATORS) == []
     assert progress(con) == {"binance": NOON + MINUTE, "yahoo": NOON}
     assert pending_batches(con)["batch_id"].to_list() == [batches[1]]
