@@ -8,7 +8,7 @@ backfill over the same days, begun at whatever minute, asks for the rest only.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from queue import Queue
@@ -29,6 +29,8 @@ from warehouse.build import sessions_between
 PAGES = 5
 """Pages of one symbol in a chunk: three and a half days of Binance minutes; a kill costs no more than that."""
 SYMBOLS_AT_ONCE = 20
+AHEAD = 3
+"""Chunks of a source that lie fetched in memory, some ten megabytes each."""
 SESSIONS_A_REQUEST = 4
 """Never more than the seven days that Yahoo gives at once, weekend and holiday included."""
 BEFORE_CLOSE = timedelta(minutes=5)
@@ -136,26 +138,31 @@ def session_spans(
         yield max(before - BEFORE_CLOSE, utc(start)), min(group[-1][1], until)
 
 
-def fetched(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, FetchResult]]:
-    """Each chunk with what its venue answered; the one after it is fetched meanwhile.
+class Fetched:
+    """Chunks with what their venue answered, in their order; the next ones are fetched while one is used.
 
-    The thread is a daemon: whoever stops a backfill does not wait for the venue.
+    It begins at once, not when it is first asked: a venue whose budget is used up waits beside the others. The thread
+    is a daemon: whoever stops a backfill does not wait for the venue.
     """
-    ready: Queue[tuple[Chunk, FetchResult] | BaseException | None] = Queue(maxsize=1)
 
-    def work() -> None:
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self._chunks = chunks
+        self._ready: Queue[tuple[Chunk, FetchResult] | BaseException | None] = Queue(maxsize=AHEAD)
+        Thread(target=self._work, name="history", daemon=True).start()
+
+    def _work(self) -> None:
         try:
-            for chunk in chunks:
-                ready.put((chunk, fetch(chunk.feed.source, chunk.requests)))
-            ready.put(None)
+            for chunk in self._chunks:
+                self._ready.put((chunk, fetch(chunk.feed.source, chunk.requests)))
+            self._ready.put(None)
         except BaseException as error:  # noqa: BLE001 - raised again where somebody waits for it
-            ready.put(error)
+            self._ready.put(error)
 
-    Thread(target=work, name="history", daemon=True).start()
-    while (item := ready.get()) is not None:
-        if isinstance(item, BaseException):
-            raise item
-        yield item
+    def __iter__(self) -> Iterator[tuple[Chunk, FetchResult]]:
+        while (item := self._ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
 
 
 def fetch(source: Source, requests: Sequence[BarRequest]) -> FetchResult:

@@ -23,7 +23,7 @@ from flows.covering import Asked, cover_loaded, store
 from flows.history_turn import history_turn, is_history_turn_taken
 from flows.runs import Tally, recorded
 from pipelines import derive
-from pipelines.ingest import Ingested
+from pipelines.ingest import Feed, Ingested
 from pipelines.market import CONTINUOUS, MINUTE, Interval, Series, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import TRADES, bars
@@ -32,7 +32,7 @@ from pipelines.sessions import sessions
 from pipelines.sources.base import NO_MINUTES, SourceError
 from pipelines.sources.files import FileRows, read_parts
 from warehouse import build
-from warehouse.asked import note_asked
+from warehouse.asked import SPAN_SCHEMA, asked_spans, note_asked
 from warehouse.build import trade_minutes
 from warehouse.connect import transaction, writer
 from warehouse.errors import TapewatchError
@@ -103,7 +103,7 @@ def backfill(
 ) -> Brought:
     """Bars of [start, end) (UTC, end at most the venue's last closed minute) of the configured series.
 
-    source, symbols: narrow it down; a symbol need not be configured. Newest chunks first; a chunk that was
+    source, symbols: narrow it down; a symbol need not be configured. One source after the other, newest chunks first; a chunk that was
     answered is not asked for again, so that a killed backfill goes on where it stopped.
     The run leaves its row in `runs`. Raises TapewatchError for an unknown source or an empty span; a venue's failures
     are in `problems`.
@@ -131,54 +131,88 @@ def _backfill(
         names = ", ".join(feed.source.name for feed in configured)
         raise TapewatchError(f"source {source!r} is not configured; there are {names}")
     brought = Brought()
+    plans = [_plan(con, context, feed, symbols, start, end, brought) for feed in feeds]
     stores = context.stores(con, run_id)
-    clocks: dict[str, datetime] = {}
-    asked: dict[str, datetime] = {}
-    work: list[chunks.Chunk] = []
-    for feed in feeds:
-        try:
-            market_now = feed.source.server_time()
-        except SourceError as error:
-            brought.problems.append(str(error))
-            continue
-        until = min(utc(end), floor_minute(market_now)) if end else floor_minute(market_now)
-        if utc(start) >= until:
-            raise TapewatchError(f"nothing to backfill: start {start} is not before {until}")
-        clocks[feed.source.name] = naive(floor_minute(market_now))
-        asked[feed.source.name] = floor_minute(market_now)
-        chosen = [s.upper() for s in symbols] or list(feed.symbols)
-        for calendar in sorted({feed.calendar_of(symbol) for symbol in chosen}):
-            if calendar != CONTINUOUS:
-                fill_sessions(con, context, calendar, start.date(), until.date())
-            alike = [symbol for symbol in chosen if feed.calendar_of(symbol) == calendar]
-            wanted, known = chunks.plan_chunks(con, feed, alike, start, until, market_now, calendar)
-            work += wanted
-            brought.chunks += known
-            brought.chunks_known += known
-    work.sort(key=lambda chunk: chunk.until, reverse=True)
-    for done, (chunk, got) in enumerate(chunks.fetched(work)):
-        if progress:
-            progress(done, len(work), str(chunk))
-        brought.take(chunks.load(chunk, got, stores), len(chunk.symbols))
+    done, total = 0, sum(len(plan.work) for plan in plans if plan)
+    for plan, fetched in [(plan, chunks.Fetched(plan.work)) for plan in plans if plan]:
+        problems = len(brought.problems)
+        for chunk, got in fetched:
+            if progress:
+                progress(done, total, str(chunk))
+            brought.take(chunks.load(chunk, got, stores), len(chunk.symbols))
+            done += 1
+        if with_derive:
+            if progress:
+                progress(done, total, f"{plan.feed.source.name} windows, indicators, anomalies")
+            _follow_up(con, context, run_id, plan, brought, problems)
     if progress:
-        progress(len(work), len(work), "windows, indicators, anomalies" if with_derive else "done")
-    if with_derive:
-        spans = {name: naive(min(utc(end), now) if end else now) for name, now in asked.items()}
-        archives: dict[str, tuple[str, ...]] = {}
-        for feed in (feed for feed in feeds if feed.source.name in spans):
-            name = feed.source.name
-            span = naive(start), spans[name]
-            for found in fill_from_archive(con, context, stores, feed, span, asked[name]):
-                brought.take(found, 0)
-                archives[name] = (f"{name}_bulk",)
-        derive_pending(con, context, run_id, clocks, brought)
-        for name, end_ts in spans.items():
-            silent = pl.concat(
-                [NO_MINUTES, *(minutes for source, minutes in brought.silent if source == name)]
-            )
-            told = Asked(naive(asked[name]), archives.get(name, ()), not brought.problems, silent.unique())
-            _cover(con, context, run_id, name, naive(start), end_ts, told)
+        progress(total, total, "done")
     return brought
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one source is asked for: [start, until), UTC, in chunks, newest first."""
+
+    feed: Feed
+    start: datetime
+    until: datetime
+    market_now: datetime
+    work: tuple[chunks.Chunk, ...]
+
+
+def _plan(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    feed: Feed,
+    symbols: Sequence[str],
+    start: datetime,
+    end: datetime | None,
+    brought: Brought,
+) -> _Plan | None:
+    """None where the source does not tell its time; that is a problem then."""
+    try:
+        market_now = feed.source.server_time()
+    except SourceError as error:
+        brought.problems.append(str(error))
+        return None
+    until = min(utc(end), floor_minute(market_now)) if end else floor_minute(market_now)
+    if utc(start) >= until:
+        raise TapewatchError(f"nothing to backfill: start {start} is not before {until}")
+    chosen = [s.upper() for s in symbols] or list(feed.symbols)
+    work: list[chunks.Chunk] = []
+    for calendar in sorted({feed.calendar_of(symbol) for symbol in chosen}):
+        if calendar != CONTINUOUS:
+            fill_sessions(con, context, calendar, start.date(), until.date())
+        alike = [symbol for symbol in chosen if feed.calendar_of(symbol) == calendar]
+        wanted, known = chunks.plan_chunks(con, feed, alike, start, until, market_now, calendar)
+        work += wanted
+        brought.chunks += known
+        brought.chunks_known += known
+    work.sort(key=lambda chunk: chunk.until, reverse=True)
+    return _Plan(feed, start, until, floor_minute(market_now), tuple(work))
+
+
+def _follow_up(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    plan: _Plan,
+    brought: Brought,
+    problems: int,
+) -> None:
+    """What is missing asked of the archive, then everything derived and counted; problems: how many there were before."""
+    name, start, until = plan.feed.source.name, naive(plan.start), naive(plan.until)
+    stores = context.stores(con, run_id)
+    found = fill_from_archive(con, context, stores, plan.feed, (start, until), plan.market_now)
+    for one in found:
+        brought.take(one, 0)
+    derive_pending(con, context, run_id, {name: naive(plan.market_now)}, brought)
+    others = (f"{name}_bulk",) if found else ()
+    silent = pl.concat([NO_MINUTES, *(minutes for source, minutes in brought.silent if source == name)])
+    is_answered = len(brought.problems) == problems
+    told = Asked(naive(plan.market_now), others, is_answered, silent.unique())
+    _cover(con, context, run_id, name, start, until, told)
 
 
 def import_file(
@@ -251,7 +285,8 @@ def _import(
             held.append(good.select("source", "symbol", from_ts="ts", to_ts="ts"))
             reached += [] if loaded.already else bounds
     if held:
-        note_asked(con, context.location, _told_by_file(held), run_id, naive(now))
+        told = _told_by_file(held).join(asked_spans(con, name), on=list(SPAN_SCHEMA), how="anti")
+        note_asked(con, context.location, told, run_id, naive(now))
     if traded:
         batch_id = f"{name}-import-{digest}{MINUTES}"
         _load_minutes(con, context, Batch(batch_id, name, "import", run_id, naive(now)), traded, calendars)

@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.market import Interval
 from warehouse import build
+from warehouse.build import IN_LAKE, Facts
 
 VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad", "bars")
 _TABLE = ["source", "symbol", "session", "bucket", *VALUES, "log_sessions"]
@@ -24,29 +25,33 @@ def with_baseline(
     sessions: int,
     min_sessions: int,
     series: Collection[tuple[str, str]] | None = None,
+    facts: Facts = IN_LAKE,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The new bars with VALUES of the sessions before theirs, and the baselines made for it.
 
     new: source, symbol, interval, ts, session, bucket, is_complete and more. Bars of the session the table is in force
     for join it; older ones are judged by their own past; partial windows by none. with_history: history has grown,
-    so the table is made anew. series: the only ones that are at work, where it is not whole sources.
+    so the table is made anew. series: the only ones that are at work, where it is not whole sources. facts: of
+    `build.stage_facts`.
     """
     stored = build.stored_baseline(con, str(interval), sorted(set(new["bucket"])))
     in_force = _in_force(con, interval, new, stored)
-    fresh = _fresh(con, interval, in_force, with_history, sessions, min_sessions, series)
+    fresh = _fresh(con, interval, in_force, with_history, sessions, min_sessions, series, facts)
     if fresh.height:
         stored = stored.filter(~pl.col("source").is_in(fresh["source"].unique().to_list()))
-    table = pl.concat(
+    in_use = pl.concat(
         [part.select(_TABLE) for part in (fresh, stored) if part.height] or [stored.select(_TABLE)]
     )
     whole = new.filter("is_complete")
-    parts = [whole.join(table, on=["source", "symbol", "session", "bucket"], how="inner")]
+    parts = [whole.join(in_use, on=["source", "symbol", "session", "bucket"], how="inner")]
     older = whole.join(in_force, on="source").filter(pl.col("session") < pl.col("in_force"))
     if older.height:
         first, last = older["session"].min(), older["session"].max()
         assert isinstance(first, date)
         assert isinstance(last, date)
-        _stage_candidates(con, interval, first, last, sessions, older["source"].unique().to_list(), series)
+        _stage_candidates(
+            con, interval, first, last, sessions, older["source"].unique().to_list(), series, facts
+        )
         parts.append(build.baseline_history(con, older.select(*_KEY, "interval"), sessions, min_sessions))
     columns = (*_KEY, *VALUES, "log_sessions")
     known = pl.concat([part.select(columns) for part in parts])
@@ -86,6 +91,7 @@ def _fresh(
     sessions: int,
     min_sessions: int,
     series: Collection[tuple[str, str]] | None,
+    facts: Facts,
 ) -> pl.DataFrame:
     """Baselines of sources whose newest session has none yet, or whose history has grown or was corrected."""
     changed = pl.lit(with_history) | (pl.col("oldest") < pl.col("in_force"))
@@ -94,7 +100,9 @@ def _fresh(
     frames = []
     for session in sorted(due["in_force"].unique().to_list()):
         sources = due.filter(pl.col("in_force") == session)["source"].to_list()
-        _stage_candidates(con, interval, session, session + timedelta(days=1), sessions, sources, series)
+        _stage_candidates(
+            con, interval, session, session + timedelta(days=1), sessions, sources, series, facts
+        )
         frames.append(build.baseline_rows(con, session, sessions, min_sessions))
     return pl.concat(frames) if frames else pl.DataFrame()
 
@@ -107,8 +115,9 @@ def _stage_candidates(
     sessions: int,
     sources: Sequence[str],
     series: Collection[tuple[str, str]] | None,
+    facts: Facts,
 ) -> None:
     reach_back = timedelta(days=round(sessions * 1.6) + 5)
     since = datetime.combine(first, datetime.min.time()) - reach_back
     until = datetime.combine(last, datetime.max.time())
-    build.baseline_candidates(con, str(interval), since, until, sources, series)
+    build.baseline_candidates(con, str(interval), since, until, sources, series, facts)

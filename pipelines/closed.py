@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.analytics.resample import JOINED, Minutes, resample
 from pipelines.market import Interval
 from warehouse import build
+from warehouse.build import IN_LAKE, Facts
 
 DAY = timedelta(days=1)
 _KEY = ("source", "symbol", "ts")
@@ -22,19 +23,19 @@ _VALUES = (
 
 
 def closed_windows(
-    con: duckdb.DuckDBPyConnection, intervals: Sequence[Interval]
+    con: duckdb.DuckDBPyConnection, intervals: Sequence[Interval], facts: Facts = IN_LAKE
 ) -> dict[Interval, pl.DataFrame]:
     """The windows of these intervals in the temporary table `planned`; columns of calc.windows but run_id.
 
     A window whose forerunner changed is among them, since its return starts there. The bars are read once for all
     intervals. Every interval must have a planned window.
     """
-    due = {interval: build.due_windows(con, str(interval), interval.seconds) for interval in intervals}
+    due = {interval: build.due_windows(con, str(interval), interval.seconds, facts) for interval in intervals}
     if not due:
         return {}
     spans = {interval: _span(windows, interval) for interval, windows in due.items()}
     bars = build.minutes_of_planned(
-        con, min(since for since, _ in spans.values()), max(until for _, until in spans.values())
+        con, min(since for since, _ in spans.values()), max(until for _, until in spans.values()), facts
     )
     found = {}
     for interval, windows in due.items():

@@ -27,8 +27,8 @@ from warehouse.build import KEY
 from warehouse.connect import snapshot
 from warehouse.stage import insert, literals, stage
 
-FOREVER = datetime(9999, 1, 1)
-"""The clock of a source that nobody polls: whatever was imported from it is closed."""
+CLOSING_REACH = timedelta(days=7)
+"""How far before a window that the clock closes bars may be asked for: a day, and over a weekend and a holiday."""
 MINUTE = Interval(60)
 HISTORY_KINDS = frozenset({"import", "backfill", "heal", "inbox"})
 
@@ -65,16 +65,22 @@ def _derive(
     if part.batches is not None:
         batches = batches.filter(pl.col("batch_id").is_in(list(part.batches)))
     calendars = by_source(build.stage_calendars(con))
-    build.touch(con, batches, part.series)
     before = build.progress(con)
-    # A minute that comes late finds the clock where a backfill has left it.
+    closing = _closing(con, clocks, before, calendars, plan.intervals)
+    oldest = closing["ts"].min()
+    others_since = oldest - CLOSING_REACH if isinstance(oldest, datetime) else None
+    facts = build.stage_facts(con, part.series, others_since)
+    build.touch(con, batches, part.series, facts)
+    # A source that nobody polls: whatever was imported from it is closed. A minute that comes late finds the clock where a backfill has left it.
     reached = {source: max(until, before.get(source, until)) for source, until in clocks.items()}
-    known = dict.fromkeys(calendars, FOREVER) | before | reached
-    build.stage_clocks(con, known, _closing(con, clocks, before, calendars, plan.intervals))
+    known = dict.fromkeys(calendars, build.FOREVER) | before | reached
+    build.stage_clocks(con, known, closing)
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
     session_minutes = _session_minutes(con, calendars, plan)
     widths = build.plan_windows(con, [interval.seconds for interval in plan.intervals])
-    closed = closed_windows(con, [interval for interval in plan.intervals if interval.seconds in widths])
+    closed = closed_windows(
+        con, [interval for interval in plan.intervals if interval.seconds in widths], facts
+    )
     windows, rows, anomalies, baselines = [], [], [], []
     for interval in (MINUTE, *closed):
         if interval == MINUTE:
@@ -86,10 +92,10 @@ def _derive(
         if fronts.is_empty():
             continue
         tails.stage_fronts(con, fronts)
-        tail = read_tail(con, interval, fronts, plan.params, calendars)
-        new = tails.new_rows(con, str(interval), tail.bars, fronts)
+        tail = read_tail(con, interval, fronts, plan.params, calendars, facts)
+        new = tails.new_rows(con, str(interval), tail.bars, fronts, facts)
         new, fresh = with_baseline(
-            con, interval, new, with_history, plan.sessions, plan.min_sessions, part.series
+            con, interval, new, with_history, plan.sessions, plan.min_sessions, part.series, facts
         )
         year = bars_per_year(calendars, interval, session_minutes)
         computed = indicators.advance(*tail, plan.params, year)

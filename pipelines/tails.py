@@ -17,6 +17,7 @@ from pipelines.analytics.params import IndicatorParams, carried
 from pipelines.calendars import reach, those_of
 from pipelines.market import CONTINUOUS, Interval
 from warehouse import tails
+from warehouse.build import IN_LAKE, Facts
 
 BEGINNING = datetime(1970, 1, 1)
 FURTHER = timedelta(days=3)
@@ -38,6 +39,7 @@ def read_tail(
     fronts: pl.DataFrame,
     params: IndicatorParams,
     calendars: Mapping[str, str],
+    facts: Facts = IN_LAKE,
 ) -> Tail:
     """The tail of every series in `fronts` (source, symbol, first_new, rows: how many are new), staged before and after."""
     front = fronts["first_new"].min()
@@ -50,11 +52,11 @@ def read_tail(
         if few.height:
             if few.height < fronts.height:
                 tails.stage_fronts(con, few)
-            parts.append(_near(con, interval, few, front, max(front - distance, BEGINNING), params))
+            parts.append(_near(con, interval, few, front, max(front - distance, BEGINNING), params, facts))
             missing = missing.join(parts[-1].state, on=_SERIES, how="anti")
     if missing.height:
         tails.stage_fronts(con, missing)
-        parts.append(Tail(tails.tail(con, str(interval), BEGINNING, front, None), _no_state(params)))
+        parts.append(Tail(tails.tail(con, str(interval), BEGINNING, front, None, facts), _no_state(params)))
     if len(parts) > 2 or missing.height:
         tails.stage_fronts(con, fronts)
     return Tail(
@@ -70,11 +72,12 @@ def _near(
     front: datetime,
     since: datetime,
     params: IndicatorParams,
+    facts: Facts,
 ) -> Tail:
     """The bars since a time, of the series that have enough of them and a stored row right before the new ones."""
     lookback = params.lookback
     is_dense = front - since <= interval.delta * (lookback + 1)
-    bars = tails.tail(con, str(interval), since, front, None if is_dense else lookback)
+    bars = tails.tail(con, str(interval), since, front, None if is_dense else lookback, facts)
     old = bars.filter(~pl.col("is_new")).group_by(_SERIES).agg(pl.col("ts").last(), old=pl.len())
     state = tails.stored_state(con, str(interval), old, carried(params))
     enough = pl.col("old") >= pl.min_horizontal(pl.lit(lookback), "bars_seen")

@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 
 from warehouse.connect import Location, transaction, writer
-from warehouse.stage import frame, insert, literal, stage
+from warehouse.stage import frame, literal, literals
 
 SPAN_SCHEMA = pl.Schema(
     {
@@ -28,24 +28,11 @@ def asked_spans(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
 def note_asked(
     con: duckdb.DuckDBPyConnection, location: Location, spans: pl.DataFrame, run_id: str, now: datetime
 ) -> None:
-    """Adds the spans (SPAN_SCHEMA), but for those that lie in a known one of their kind and answer.
-
-    now: wall clock, naive UTC.
-    """
-    stage(con, "new_asked", spans.select(*SPAN_SCHEMA))
-    with writer(location):
-        fresh = frame(
-            con,
-            """
-            SELECT s.* FROM new_asked AS s WHERE NOT EXISTS (
-                SELECT 1 FROM core.asked AS k
-                WHERE k.source = s.source AND k.symbol = s.symbol AND k.kind = s.kind AND k.answered = s.answered
-                  AND k.from_ts <= s.from_ts AND k.to_ts >= s.to_ts)""",
-        )
-        if fresh.height:
-            told = {"run_id": pl.lit(run_id), "asked_at": pl.lit(now, pl.Datetime("us"))}
-            with transaction(con, location):
-                insert(con, "core.asked", fresh.with_columns(**told))
+    """Adds the spans (SPAN_SCHEMA); now: wall clock, naive UTC. None writes nothing."""
+    rows = [literals((*row, run_id, now)) for row in spans.select(*SPAN_SCHEMA).iter_rows()]
+    if rows:
+        with writer(location), transaction(con, location):
+            con.execute(f"INSERT INTO core.asked VALUES {', '.join(rows)}")
 
 
 def joined(spans: pl.DataFrame, apart: timedelta = timedelta(0)) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import duckdb
 import polars as pl
@@ -15,6 +16,19 @@ from warehouse.buckets import SLOT, counted_from, with_closing
 from warehouse.stage import frame, literal, literals, stage
 
 KEY = ("source", "symbol", "interval", "ts")
+FOREVER = datetime(9999, 1, 1)
+
+
+class Facts(NamedTuple):
+    """The tables that are read: of one-minute bars, and of the windows stored before."""
+
+    bars: str
+    windows: str
+
+
+IN_LAKE = Facts("core.bars", "calc.windows")
+OF_PART = Facts("part_bars", "part_windows")
+"""Copies of some series' rows, made by `stage_facts`; the bars with their sessions."""
 
 
 @cache
@@ -31,8 +45,11 @@ def render(model: str, **values: object) -> str:
     return re.sub(r"\$([a-z_]+)", lambda match: _given(values[match[1]]), _text(model))
 
 
-def anchored_bars(since: datetime, until: datetime, only: str = "true", table: str = "core.bars") -> Sql:
+def anchored_bars(since: datetime, until: datetime, only: str = "true", table: str = IN_LAKE.bars) -> Sql:
     """The SELECT of the one-minute bars in [since, until) with their sessions; `only` is a condition on `bars`."""
+    if table == OF_PART.bars:
+        span = f"bars.ts >= {literal(since)} AND bars.ts < {literal(until)}"
+        return Sql(f"SELECT bars.* FROM {table} AS bars WHERE {span} AND {only}")
     counted = Sql(counted_from("b.ts"))
     return Sql(
         render(
@@ -102,21 +119,47 @@ def waiting_rows(con: duckdb.DuckDBPyConnection, batches: pl.DataFrame) -> pl.Da
     )
 
 
+def stage_facts(
+    con: duckdb.DuckDBPyConnection,
+    series: Collection[tuple[str, str]] | None = None,
+    others_since: datetime | None = None,
+) -> Facts:
+    """The tables to work on: the lake's; or, for work on a few series, copies of what it has of them.
+
+    others_since: the copies have the rows of all others from then on. A file of the lake holds a day of every series:
+    each question about some of them would read them all.
+    """
+    if series is None:
+        return IN_LAKE
+    later = f" OR {{0}}.ts >= {literal(others_since)}" if others_since else ""
+    chosen = {name: f"(true{_among(series, name)}{later.format(name)})" for name in ("bars", "windows")}
+    bars = anchored_bars(datetime(1, 1, 1), FOREVER, chosen["bars"])
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {OF_PART.bars} AS {bars}")
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {OF_PART.windows} AS "
+        f"SELECT windows.* FROM {IN_LAKE.windows} AS windows WHERE {chosen['windows']}"
+    )
+    return OF_PART
+
+
 def touch(
-    con: duckdb.DuckDBPyConnection, batches: pl.DataFrame, series: Collection[tuple[str, str]] | None = None
+    con: duckdb.DuckDBPyConnection,
+    batches: pl.DataFrame,
+    series: Collection[tuple[str, str]] | None = None,
+    facts: Facts = IN_LAKE,
 ) -> int:
     """Temporary table `touched`: the anchored bars that these batches brought (of these series); returns how many.
 
     They are at hand in `brought` where this connection loaded them all: a bar of a pending batch can only have
-    been changed since by another pending one. Otherwise the lake is asked.
+    been changed since by another pending one. Otherwise `facts` are asked.
     """
     since, until = batches["from_ts"].min(), batches["to_ts"].max()
     if not isinstance(since, datetime) or not isinstance(until, datetime):
         since = until = datetime(1970, 1, 1)
     only = f"bars.batch_id IN {literals(batches['batch_id'])}"
     only += _among(series, "bars")
-    wanted, table = set(batches.filter(pl.col("from_ts").is_not_null())["batch_id"]), "core.bars"
-    if wanted and wanted <= _at_hand(con):
+    table, wanted = facts.bars, set(batches.filter(pl.col("from_ts").is_not_null())["batch_id"])
+    if wanted and facts == IN_LAKE and wanted <= _at_hand(con):
         table = "(FROM brought QUALIFY row_number() OVER (PARTITION BY source, symbol, ts ORDER BY revision DESC) = 1)"
     rows = anchored_bars(since, until + timedelta(minutes=1), only, table)
     touched = con.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {rows}").fetchall()[0][0]
@@ -153,7 +196,9 @@ def plan_windows(con: duckdb.DuckDBPyConnection, widths: Sequence[int]) -> set[i
     return {seconds for (seconds,) in con.execute("SELECT DISTINCT seconds FROM planned").fetchall()}
 
 
-def due_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) -> pl.DataFrame:
+def due_windows(
+    con: duckdb.DuckDBPyConnection, interval: str, seconds: int, facts: Facts = IN_LAKE
+) -> pl.DataFrame:
     """The windows of one interval in `planned`, and the stored ones right after them, whose return starts there:
     source, symbol, ts, end_ts.
     """
@@ -165,20 +210,22 @@ def due_windows(con: duckdb.DuckDBPyConnection, interval: str, seconds: int) -> 
     reach_days = 5 if seconds >= 86400 else 0
     after = render(
         "following", seconds=seconds, interval=interval, reach_days=reach_days,
-        since=since, until=until + timedelta(days=reach_days),
+        since=since, until=until + timedelta(days=reach_days), table=Sql(facts.windows),
     )  # fmt: skip
     con.execute(f"INSERT INTO todo SELECT * FROM ({after}) ANTI JOIN todo USING (source, symbol, ts)")
     return frame(con, "FROM todo")
 
 
-def minutes_of_planned(con: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> pl.DataFrame:
+def minutes_of_planned(
+    con: duckdb.DuckDBPyConnection, since: datetime, until: datetime, facts: Facts = IN_LAKE
+) -> pl.DataFrame:
     """The bars in [since, until) of the series in `planned`, sorted by series and time, with their sessions.
 
     Columns: source, symbol, ts, OHLCV, turnover, trades, imported, anchor and closes of the session.
     """
     sources = [name for (name,) in con.execute("SELECT DISTINCT source FROM planned").fetchall()]
     of_planned = "(bars.source, bars.symbol) IN (SELECT source, symbol FROM planned)"
-    rows = anchored_bars(since, until, f"bars.source IN {literals(sources)} AND {of_planned}")
+    rows = anchored_bars(since, until, f"bars.source IN {literals(sources)} AND {of_planned}", facts.bars)
     return frame(
         con,
         "SELECT source, symbol, ts, open, high, low, close, volume, turnover, trades, origin = 'import' AS imported, "
@@ -221,6 +268,7 @@ def baseline_candidates(
     until: datetime,
     sources: Sequence[str],
     series: Collection[tuple[str, str]] | None = None,
+    facts: Facts = IN_LAKE,
 ) -> None:
     """Temporary table `candidates`: complete bars of the sources in [since, until), one interval, with session and bucket.
 
@@ -228,7 +276,8 @@ def baseline_candidates(
     Of another interval than 1m the temporary table `new_windows` counts too, in place of what is stored.
     """
     if interval == "1m":
-        rows = anchored_bars(since, until, f"bars.source IN {literals(sources)}{_among(series, 'bars')}")
+        only = f"bars.source IN {literals(sources)}{_among(series, 'bars')}"
+        rows = anchored_bars(since, until, only, facts.bars)
         con.execute(
             "CREATE OR REPLACE TEMP TABLE candidates AS SELECT source, symbol, '1m' AS interval, ts, volume, "
             f"anchor::DATE AS session, (epoch(ts - counted_from) // 60)::INTEGER AS bucket FROM ({rows})"
@@ -245,7 +294,7 @@ def baseline_candidates(
                 SELECT windows.*, series.calendar
                 FROM (
                     SELECT source, symbol, interval, ts, volume, is_complete
-                    FROM calc.windows ANTI JOIN new_windows USING (source, symbol, ts)
+                    FROM {facts.windows} ANTI JOIN new_windows USING (source, symbol, ts)
                     WHERE interval = {literal(interval)}
                     UNION ALL
                     SELECT source, symbol, interval, ts, volume, is_complete FROM new_windows

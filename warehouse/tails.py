@@ -13,10 +13,9 @@ import duckdb
 import polars as pl
 
 from warehouse.buckets import counted_from
-from warehouse.build import Sql, anchored_bars, render
+from warehouse.build import FOREVER, IN_LAKE, Facts, Sql, anchored_bars, render
 from warehouse.stage import frame, literal, stage
 
-FOREVER = datetime(9999, 1, 1)
 COLUMNS = ("source", "symbol", "ts", "high", "low", "close", "volume", "ret_log", "is_new")
 
 
@@ -26,7 +25,11 @@ def stage_fronts(con: duckdb.DuckDBPyConnection, fronts: pl.DataFrame) -> None:
 
 
 def new_rows(
-    con: duckdb.DuckDBPyConnection, interval: str, tail: pl.DataFrame, fronts: pl.DataFrame
+    con: duckdb.DuckDBPyConnection,
+    interval: str,
+    tail: pl.DataFrame,
+    fronts: pl.DataFrame,
+    facts: Facts = IN_LAKE,
 ) -> pl.DataFrame:
     """Everything about the new bars of the tail: OHLCV, minutes, is_complete, session, bucket; sorted.
 
@@ -37,15 +40,27 @@ def new_rows(
     assert isinstance(front, datetime)
     if interval != "1m":
         return frame(
-            con, render("new_window", interval=interval, front=front, counted_from=Sql(counted_from("v.ts")))
+            con,
+            render(
+                "new_window",
+                interval=interval,
+                front=front,
+                counted_from=Sql(counted_from("v.ts")),
+                table=Sql(facts.windows),
+            ),
         )
     only_touched = tail["is_new"].sum() == fronts["rows"].sum()
-    bars = Sql("FROM touched") if only_touched else anchored_bars(front, FOREVER)
+    bars = Sql("FROM touched") if only_touched else anchored_bars(front, FOREVER, table=facts.bars)
     return frame(con, render("new_1m", front=front, bars=bars))
 
 
 def tail(
-    con: duckdb.DuckDBPyConnection, interval: str, since: datetime, front: datetime, lookback: int | None
+    con: duckdb.DuckDBPyConnection,
+    interval: str,
+    since: datetime,
+    front: datetime,
+    lookback: int | None,
+    facts: Facts = IN_LAKE,
 ) -> pl.DataFrame:
     """source, symbol, ts, high, low, close, volume, ret_log, is_new of bars from `since` on; sorted by key.
 
@@ -55,8 +70,20 @@ def tail(
     newest = "row_number() OVER (PARTITION BY b.source, b.symbol, b.ts >= f.first_new ORDER BY b.ts DESC)"
     trimmed = Sql("" if lookback is None else f"QUALIFY is_new OR {newest} <= {lookback}")
     if interval == "1m":
-        return with_returns(frame(con, render("tail_1m", since=since, trimmed=trimmed)))
-    return frame(con, render("tail_window", interval=interval, since=since, front=front, trimmed=trimmed))
+        return with_returns(
+            frame(con, render("tail_1m", since=since, trimmed=trimmed, table=Sql(facts.bars)))
+        )
+    return frame(
+        con,
+        render(
+            "tail_window",
+            interval=interval,
+            since=since,
+            front=front,
+            trimmed=trimmed,
+            table=Sql(facts.windows),
+        ),
+    )
 
 
 def with_returns(bars: pl.DataFrame) -> pl.DataFrame:

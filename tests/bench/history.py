@@ -101,7 +101,8 @@ def _config(folder: Path, replica: ReplicaProcess) -> Path:
     ]
     for name, count in SYMBOLS.items():
         lines += ["[[source]]", f'name = "{name}"', f"symbols = {json.dumps(listed[name][:count])}"]
-        lines += [f'base_url = "{replica.url}"', "stream = false", 'history = "1h"']
+        # Half of what a venue allows a minute would have the futures' month wait for the next one.
+        lines += [f'base_url = "{replica.url}"', "stream = false", 'history = "1h"', "budget = 1.0"]
     path.write_text("\n".join(lines) + "\n")
     return path
 

@@ -2,7 +2,7 @@
 WITH both_kinds AS (
     SELECT source, symbol, interval, ts, open, high, low, close, volume, turnover, trades, minutes, minutes_expected,
            is_complete
-    FROM calc.windows ANTI JOIN new_windows USING (source, symbol, ts)
+    FROM $table ANTI JOIN new_windows USING (source, symbol, ts)
     WHERE interval = $interval AND ts >= $front
     UNION ALL
     SELECT source, symbol, interval, ts, open, high, low, close, volume, turnover, trades, minutes, minutes_expected,

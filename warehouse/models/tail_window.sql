@@ -2,10 +2,10 @@
 SELECT b.source, b.symbol, b.ts, b.high, b.low, b.close, b.volume, b.ret_log, b.ts >= f.first_new AS is_new
 FROM (
     SELECT source, symbol, ts, high, low, close, volume, ret_log
-    FROM calc.windows WHERE interval = $interval AND ts >= $since AND ts < $front
+    FROM $table WHERE interval = $interval AND ts >= $since AND ts < $front
     UNION ALL
     SELECT source, symbol, ts, high, low, close, volume, ret_log
-    FROM calc.windows ANTI JOIN new_windows USING (source, symbol, ts) WHERE interval = $interval AND ts >= $front
+    FROM $table ANTI JOIN new_windows USING (source, symbol, ts) WHERE interval = $interval AND ts >= $front
     UNION ALL
     SELECT source, symbol, ts, high, low, close, volume, ret_log FROM new_windows
 ) AS b JOIN fronts AS f USING (source, symbol)
