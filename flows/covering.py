@@ -192,10 +192,12 @@ def store(
             anomalies.write(con, of_gaps(opened, context.plan.thresholds), run_id, now)
 
 
-def run_covering(context: Context, con: duckdb.DuckDBPyConnection, run_id: str, now: datetime) -> Covered:
+def run_covering(
+    context: Context, con: duckdb.DuckDBPyConnection, run_id: str, now: datetime, days: int = DAYS
+) -> Covered:
     """Coverage and gaps as they are now, written; nothing comes between the look and the write."""
     with writer(context.location):
-        covered = cover(context, con)
+        covered = cover(context, con, days)
         store(context, con, covered, run_id, now)
     return covered
 

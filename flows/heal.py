@@ -1,7 +1,8 @@
 """Every ten minutes: the inbox is taken in, and open gaps are worked off or admitted.
 
 A gap is asked of the source itself, then of its standbys, then of its archives. A minute that every way has answered
-without is `lost`, with what each of them said; before that it stays open and is asked for again. Minutes that a standby
+without is `lost`, with what each of them said; before that it stays open and is asked for again, and afterwards once
+a day for a week. Minutes that a standby
 filled are asked of the source itself once it is back. Missing trades are asked of the source by id.
 """
 
@@ -19,10 +20,10 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
-from flows import history
+from flows import heal_lost, history
 from flows.collection import streams_folder
 from flows.context import Context, assemble, writing
-from flows.covering import Covered, cover, known_gaps, run_covering, store
+from flows.covering import DAYS, Covered, cover, known_gaps, run_covering, store
 from flows.heal_trades import TradesHealed, heal_trades
 from flows.history import Brought
 from flows.inbox import take_in
@@ -88,14 +89,15 @@ class Healing:
         self.ahead = now - datetime.now(UTC)
         self.done = Healed()
         self.has_asked = False
+        self.days = DAYS
 
     def now(self) -> datetime:
         """The wall clock of this run, naive UTC; each look at it is a little later."""
         return naive(datetime.now(UTC) + self.ahead)
 
-    def look(self) -> Covered:
-        """Coverage and gaps as they are now, written."""
-        return run_covering(self.context, self.con, self.run_id, self.now())
+    def look(self, days: int = DAYS) -> Covered:
+        """Coverage and gaps as they are now, written; of so many days at least."""
+        return run_covering(self.context, self.con, self.run_id, self.now(), days)
 
 
 def run_heal(
@@ -125,7 +127,7 @@ def run_heal(
             # A batch that brought nothing is noted as derived too: the minute would have to ask the lake about it.
             history.derive_pending(con, context, run_id, {}, Brought())
         if done.came:
-            run.look()
+            run.look(run.days)
         done.still_open = _minutes(covered.missing)
         tally.rows_in, tally.rows_loaded = done.missing, sum(done.came.values())
         tally.detail = (
@@ -151,20 +153,27 @@ def _heal_source(run: Healing, feed: Feed, covered: Covered, answers: Answers) -
     """Asks the source, then each other way for what is still missing; returns what is missing now."""
     name = feed.source.name
     holes = covered.missing.filter(pl.col("source") == name)
-    borrowed = _borrowed(run.con, name)
-    if holes.is_empty() and borrowed.is_empty():
+    borrowed, lost = _borrowed(run.con, name), heal_lost.due(run.con, name, run.now())
+    if holes.is_empty() and borrowed.is_empty() and lost.is_empty():
         return covered
     clock = _clock(run, feed)
     for kind, way in _ways(feed):
-        wanted = pl.concat([holes, borrowed]) if way is feed.source else _settled(holes, clock)
+        wanted = pl.concat([holes, lost])
+        wanted = pl.concat([wanted, borrowed]) if way is feed.source else _settled(wanted, clock)
         loaded = _ask(run, feed, kind, way, wanted, clock, answers)
         if loaded:
             venue = getattr(way, "venue", name)
             run.done.came[venue] = run.done.came.get(venue, 0) + loaded
             covered = cover(run.context, run.con)
             holes = covered.missing.filter(pl.col("source") == name)
-        if holes.is_empty():
+            lost, back = heal_lost.still(run.con, lost)
+            run.days = max([run.days, *((clock.date() - day).days + 1 for day in back)])
+        if holes.is_empty() and lost.is_empty():
             break
+    asked = lost.filter(pl.col("symbol").is_in(list(answers.said.keys() - answers.unanswered)))
+    if asked.height:
+        words = [f"asked again: {'; '.join(answers.said[symbol])}" for symbol in asked["symbol"]]
+        _store(run, covered, _as_events(asked, "lost", words))
     return covered
 
 
@@ -246,9 +255,13 @@ def _asked_for(covered: Covered, source: str, answers: Answers) -> pl.DataFrame:
 
 def _write(run: Healing, covered: Covered, events: pl.DataFrame) -> Covered:
     """These events into the ledger, and what is missing then."""
+    _store(run, covered, events)
+    return run.look()
+
+
+def _store(run: Healing, covered: Covered, events: pl.DataFrame) -> None:
     with writer(run.context.location):
         store(run.context, run.con, Covered(pl.DataFrame(), events, covered.missing), run.run_id, run.now())
-    return run.look()
 
 
 def _lost_events(con: duckdb.DuckDBPyConnection, holes: pl.DataFrame, answers: Answers) -> pl.DataFrame:

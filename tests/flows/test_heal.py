@@ -149,6 +149,39 @@ def test_a_minute_that_no_way_brings_is_lost_with_what_each_of_them_said(make: A
     assert gaps(lake) == [(FROM, TO, 18, "healed", "import")]
 
 
+def test_a_lost_hole_is_asked_for_once_a_day_for_a_week_and_healed_by_what_is_published_late(
+    make: Any, replica: Replica
+):
+    lake = make()
+    everywhere = replica.fault("missing_minutes", **HOLE)
+    run_minute(lake, replica)
+    replica.clock.advance(3600)
+    run_minute(lake, replica)
+    assert heal(lake).lost == 18
+    now = datetime.now(UTC)
+
+    def asked_in(**later: float) -> list[str]:
+        before = lake.one("SELECT count(*) FROM core.ledger WHERE kind = 'heal'")
+        heal(lake, now=now + timedelta(**later))
+        after = lake.one("SELECT count(*) FROM core.ledger WHERE kind = 'heal'")
+        return [row[0] for row in lake.rows("SELECT reason FROM gaps")] if after > before else []
+
+    assert asked_in(hours=23) == []
+    assert asked_in(hours=25) == [
+        "asked again: binance answered without them; binance_bulk has no such minutes"
+    ]
+    assert asked_in(hours=26) == []
+    # Three days on the archive of that day is there; the hole's day is out of the healer's usual sight.
+    replica.fault("missing_minutes", venue="binance", **HOLE)
+    replica.app.faults.remove(everywhere)
+    replica.clock.advance(3 * 86400)
+    run_minute(lake, replica)
+    assert heal(lake, now=now + timedelta(hours=50)).came == {"binance_bulk": 18}
+    assert gaps(lake) == [(FROM, TO, 18, "healed", "heal")]
+    day = "SELECT expected, healed, lost, missing FROM coverage WHERE day = '2026-11-20'"
+    assert [row[1:] for row in lake.rows(day)] == [(18, 0, 0)]
+
+
 def test_a_venue_that_is_down_leaves_its_gaps_open(make: Any, replica: Replica):
     lake = make()
     replica.fault("missing_minutes", venue="binance*", **HOLE)
