@@ -44,7 +44,7 @@ WITH placed AS (
            {counted} AS counted
     FROM (
         SELECT bars.*, series.calendar FROM ({bars}) AS bars JOIN core.series AS series USING (source, symbol)
-        WHERE bars.is_complete
+        WHERE bars.is_judged
     ) AS b
     ASOF LEFT JOIN {closing} AS s ON b.calendar = s.calendar AND b.ts >= s.open_ts
 ),
@@ -115,7 +115,7 @@ def sampled(con: duckdb.DuckDBPyConnection, interval: str, clock: datetime, coun
     return frame(
         con,
         f"""
-        SELECT i.*, b.volume, b.is_complete, coalesce(r.finished_at, b.known_at, i.ts) AS judged_at
+        SELECT i.*, b.volume, b.is_judged, coalesce(r.finished_at, b.known_at, i.ts) AS judged_at
         FROM (
             SELECT * FROM calc.indicators WHERE interval = {literal(interval)} AND ts >= {literal(since)}
             ORDER BY hash(source, symbol, ts, {salt}) LIMIT {int(count)}
@@ -136,12 +136,12 @@ def _bars(interval: str, only: str) -> str:
     """What the indicators of an interval are made of; `only` is a condition on key columns."""
     if interval == "1m":
         return (
-            "SELECT source, symbol, ts, high, low, close, volume, true AS is_complete, known_at, "
+            "SELECT source, symbol, ts, high, low, close, volume, origin <> 'fallback' AS is_judged, known_at, "
             "CASE WHEN lag(ts) OVER one = ts - INTERVAL 1 MINUTE THEN ln(close / lag(close) OVER one) END AS ret_log "
             f"FROM core.bars WHERE {only} WINDOW one AS (PARTITION BY source, symbol ORDER BY ts)"
         )
     return (
-        "SELECT source, symbol, ts, high, low, close, volume, is_complete, NULL::TIMESTAMP AS known_at, ret_log "
+        "SELECT source, symbol, ts, high, low, close, volume, is_complete AND lent IS NOT TRUE AS is_judged, NULL::TIMESTAMP AS known_at, ret_log "
         f"FROM calc.windows WHERE interval = {literal(interval)} AND {only}"
     )
 
@@ -173,8 +173,8 @@ def _indicators(
 def _volumes(
     context: Context, con: duckdb.DuckDBPyConnection, interval: str, stored: pl.DataFrame
 ) -> pl.DataFrame:
-    """The volume's columns from the same minute of the sessions before; partial windows are judged by none."""
-    whole = stored.filter("is_complete")
+    """The volume's columns from the same minute of the sessions before; partial windows and lent minutes are judged by none."""
+    whole = stored.filter("is_judged")
     if whole.is_empty():
         return pl.DataFrame(schema=FINDING)
     first, last = whole["ts"].min(), whole["ts"].max()

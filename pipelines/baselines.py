@@ -29,8 +29,8 @@ def with_baseline(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The new bars with VALUES of the sessions before theirs, and the baselines made for it.
 
-    new: source, symbol, interval, ts, session, bucket, is_complete and more. Bars of the session the table is in force
-    for join it; older ones are judged by their own past; partial windows by none. with_history: history has grown,
+    new: source, symbol, interval, ts, session, bucket, is_complete, lent and more. Bars of the session the table is in force
+    for join it; older ones are judged by their own past; partial windows, and those with lent minutes, by none. with_history: history has grown,
     so the table is made anew. series: the only ones that are at work, where it is not whole sources. facts: of
     `build.stage_facts`.
     """
@@ -42,7 +42,7 @@ def with_baseline(
     in_use = pl.concat(
         [part.select(_TABLE) for part in (fresh, stored) if part.height] or [stored.select(_TABLE)]
     )
-    whole = new.filter("is_complete")
+    whole = new.filter("is_complete", ~pl.col("lent"))
     parts = [whole.join(in_use, on=["source", "symbol", "session", "bucket"], how="inner")]
     older = whole.join(in_force, on="source").filter(pl.col("session") < pl.col("in_force"))
     if older.height:

@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 _KEY = ("source", "symbol", "ts")
 _VALUES = (
     "open", "high", "low", "close", "volume", "vwap", "turnover", "trades", "minutes", "minutes_expected", "is_complete",
-    "ret_log", "std_dprice", "std_logret",
+    "ret_log", "std_dprice", "std_logret", "lent",
 )  # fmt: skip
 
 

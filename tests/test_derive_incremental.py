@@ -74,13 +74,15 @@ def renamed(bars: pl.DataFrame, source: str) -> pl.DataFrame:
     return bars.with_columns(source=pl.lit(source), venue=pl.lit(source))
 
 
-def assert_equal_lakes(lake: Lake, one: str, other: str) -> None:
+def assert_equal_lakes(lake: Lake, one: str, other: str, but: str = "") -> None:
     for table, key, without in (
         ("calc.windows", ["symbol", "interval", "ts"], "source, run_id"),
         ("calc.indicators", ["symbol", "interval", "ts"], "source, run_id"),
         ("calc.anomalies", ["symbol", "interval", "ts", "kind"], "source, run_id, id, known_at"),
         ("volume_baseline", ["symbol", "interval", "bucket"], "source"),
     ):
+        if table == but:
+            continue
         left, right = (
             lake.frame(f"SELECT * EXCLUDE ({without}) FROM {table} WHERE source = '{name}'").sort(key)
             for name in (one, other)
@@ -157,6 +159,48 @@ def test_minutes_that_come_together_after_an_outage_are_made_up_from_what_is_at_
     lake.load(renamed(bars, "no_outage"), "backfill")
     lake.derive({"no_outage": LIVE + 10 * MINUTE})
     assert_equal_lakes(lake, "outage", "no_outage")
+
+
+def test_minutes_of_another_venue_are_neither_judged_by_volume_nor_usual(lake: Lake):
+    """Made from what is at hand, from the lake, and all at once; a correction by the source itself counts again."""
+    live = [LIVE + MINUTE * n for n in range(14)]
+    bars = tape([*nights(6), *live], 17, "lending").with_columns(close=pl.lit(100.0), volume=pl.lit(10.0))
+    yesterday = live[8] - timedelta(days=1)
+    borrowed = pl.col("ts").is_in([yesterday, live[3]])
+    bars = bars.with_columns(volume=pl.when(borrowed).then(10_000.0).otherwise("volume"))
+    stood_in = bars.filter(borrowed)
+    own = bars.filter(~borrowed)
+    lake.load(own.filter(pl.col("ts") < live[3]), "backfill")
+    lake.load(stood_in.filter(pl.col("ts") < LIVE), "fallback")
+    lake.derive({"lending": live[3]})
+    for ts in live[3:]:
+        if ts == live[3]:
+            lake.load(stood_in.filter(pl.col("ts") == ts), "fallback")
+            lake.derive({"lending": ts + MINUTE})
+        else:
+            came = own.filter(pl.col("ts") == ts)
+            is_read = lake.minute([came], {"lending": ts + MINUTE}, lake.past("lending")).later is None
+            assert not is_read
+    judged = lake.rows(
+        "SELECT interval, count(*) FROM indicators WHERE source = 'lending' AND volume_ratio IS NULL AND ts >= "
+        f"'{live[0]}' GROUP BY 1 ORDER BY 1"
+    )
+    assert judged == [("1m", 2), ("5m", 2)]
+    lent = "SELECT DISTINCT interval, ts FROM ohlcv WHERE source = 'lending' AND lent AND interval <> '1h' ORDER BY ALL"
+    fives = [ts - timedelta(minutes=ts.minute % 5) for ts in (yesterday, live[3])]
+    assert lake.rows(lent) == [("1m", yesterday), ("1m", live[3]), *(("5m", ts) for ts in fives)]
+    assert lake.rows("SELECT * FROM anomalies WHERE source = 'lending' AND kind = 'volume'") == []
+    whole = renamed(bars, "lent_once")
+    lake.load(whole.filter(~borrowed), "backfill")
+    lake.load(whole.filter(borrowed), "fallback")
+    lake.derive({"lent_once": live[-1] + MINUTE})
+    assert_equal_lakes(lake, "lending", "lent_once", but="calc.anomalies")
+    lake.load(stood_in.with_columns(volume=pl.lit(5_000.0)), "heal")
+    lake.derive({"lending": live[-1] + MINUTE})
+    told = lake.rows(
+        f"SELECT DISTINCT ts, ratio FROM anomalies WHERE source = 'lending' AND interval = '1m' AND ts = '{live[3]}'"
+    )
+    assert told == [(live[3], 500.0)]
 
 
 def test_a_correction_of_yesterday_changes_what_today_is_held_against(lake: Lake):

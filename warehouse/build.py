@@ -221,7 +221,7 @@ def minutes_of_planned(
 ) -> pl.DataFrame:
     """The bars in [since, until) of the series in `planned`, sorted by series and time, with their sessions.
 
-    Columns: source, symbol, ts, OHLCV, turnover, trades, imported, anchor and closes of the session.
+    Columns: source, symbol, ts, OHLCV, turnover, trades, imported, lent, anchor and closes of the session.
     """
     sources = [name for (name,) in con.execute("SELECT DISTINCT source FROM planned").fetchall()]
     of_planned = "(bars.source, bars.symbol) IN (SELECT source, symbol FROM planned)"
@@ -229,7 +229,7 @@ def minutes_of_planned(
     return frame(
         con,
         "SELECT source, symbol, ts, open, high, low, close, volume, turnover, trades, origin = 'import' AS imported, "
-        f"anchor, closes FROM ({rows}) ORDER BY source, symbol, ts",
+        f"origin = 'fallback' AS lent, anchor, closes FROM ({rows}) ORDER BY source, symbol, ts",
     )
 
 
@@ -272,11 +272,13 @@ def baseline_candidates(
 ) -> None:
     """Temporary table `candidates`: complete bars of the sources in [since, until), one interval, with session and bucket.
 
+    None that is lent or holds a lent minute: another venue's volume says nothing about what is usual.
+
     series: only these of them.
     Of another interval than 1m the temporary table `new_windows` counts too, in place of what is stored.
     """
     if interval == "1m":
-        only = f"bars.source IN {literals(sources)}{_among(series, 'bars')}"
+        only = f"bars.source IN {literals(sources)}{_among(series, 'bars')} AND bars.origin <> 'fallback'"
         rows = anchored_bars(since, until, only, facts.bars)
         con.execute(
             "CREATE OR REPLACE TEMP TABLE candidates AS SELECT source, symbol, '1m' AS interval, ts, volume, "
@@ -293,13 +295,13 @@ def baseline_candidates(
             FROM (
                 SELECT windows.*, series.calendar
                 FROM (
-                    SELECT source, symbol, interval, ts, volume, is_complete
+                    SELECT source, symbol, interval, ts, volume, is_complete, lent
                     FROM {facts.windows} ANTI JOIN new_windows USING (source, symbol, ts)
                     WHERE interval = {literal(interval)}
                     UNION ALL
-                    SELECT source, symbol, interval, ts, volume, is_complete FROM new_windows
+                    SELECT source, symbol, interval, ts, volume, is_complete, lent FROM new_windows
                 ) AS windows JOIN series_now AS series USING (source, symbol)
-                WHERE windows.is_complete AND windows.ts >= {literal(since)} AND windows.ts < {literal(until)}
+                WHERE windows.is_complete AND windows.lent IS NOT TRUE AND windows.ts >= {literal(since)} AND windows.ts < {literal(until)}
                   AND windows.source IN {literals(sources)}{_among(series, "windows")}
             ) AS v
             ASOF LEFT JOIN sessions_now AS s ON v.calendar = s.calendar AND v.ts >= s.open_ts

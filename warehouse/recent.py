@@ -56,7 +56,7 @@ def newest_bars(
 ) -> pl.DataFrame:
     """The last `width` stored bars since a time of each series: source, symbol, ts, their values.
 
-    Of minutes everything that they say, with `imported` and ret_log (over a hole or a night there is none); of
+    Of minutes everything that they say, with `imported`, `lent` and ret_log (over a hole or a night there is none); of
     windows what indicators read.
     """
     stage(con, "wanted_series", series)
@@ -66,7 +66,7 @@ def newest_bars(
     )
     if interval == "1m":
         columns = "open, high, low, close, volume, turnover, trades, revision, origin = 'import' AS imported"
-        columns += ", CASE WHEN lag(ts) OVER one = ts - INTERVAL 1 MINUTE THEN ln(close / lag(close) OVER one) END AS ret_log"
+        columns += ", origin = 'fallback' AS lent, CASE WHEN lag(ts) OVER one = ts - INTERVAL 1 MINUTE THEN ln(close / lag(close) OVER one) END AS ret_log"
         table = "core.bars WHERE"
     rows = f"SELECT * FROM {table} ts >= {literal(since)}"
     return frame(

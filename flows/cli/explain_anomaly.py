@@ -245,13 +245,15 @@ def _key(row: Row) -> str:
 
 
 def _bars_of(row: Row) -> str:
-    """What the judged bars are rows of: minutes as loaded, or complete windows."""
-    of = f"interval = {literal(row['interval'])}" + (" AND is_complete" if row["kind"] == "volume" else "")
-    return (
-        "bars"
-        if row["interval"] == "1m" and row["kind"] in ("volume", "price_spike")
-        else f"(FROM ohlcv WHERE {of})"
+    """What the judged bars are rows of: minutes as loaded, or complete windows; of volumes the source's own alone."""
+    of = f"interval = {literal(row['interval'])}" + (
+        " AND is_complete AND NOT lent" if row["kind"] == "volume" else ""
     )
+    if row["interval"] == "1m" and row["kind"] == "volume":
+        return "(FROM bars WHERE origin <> 'fallback')"
+    if row["interval"] == "1m" and row["kind"] == "price_spike":
+        return "bars"
+    return f"(FROM ohlcv WHERE {of})"
 
 
 def _calendar(con: Connection, row: Row) -> str:

@@ -36,7 +36,7 @@ class Minutes:
 
     edges: the first bar of each series and the end of the last one. anchor, closes: begin and end of each bar's session;
     None: trading never stops, and windows are counted from midnight UTC. imported: bars of files, whose missing minutes
-    had no trade; None: there are none.
+    had no trade; lent: bars of another venue, that stood in; None: there are none.
     """
 
     edges: Integers
@@ -51,16 +51,17 @@ class Minutes:
     anchor: Integers | None = None
     closes: Integers | None = None
     imported: Booleans | None = None
+    lent: Booleans | None = None
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> Minutes:
         """The arrays of a frame's columns: source, symbol, ts, OHLCV, turnover, trades, sorted; and, where it has them,
-        anchor, closes and imported.
+        anchor, closes, imported and lent.
         """
         values = ("open", "high", "low", "close", "volume", "turnover", "trades")
         more = {
             name: frame[name].to_physical().to_numpy()
-            for name in ("anchor", "closes", "imported")
+            for name in ("anchor", "closes", "imported", "lent")
             if name in frame.columns
         }
         return cls(
@@ -91,6 +92,7 @@ class Windows:
     trades: Floats
     minutes: Integers
     is_complete: Booleans
+    lent: Booleans
     ret_log: Floats
     std_dprice: Floats
     std_logret: Floats
@@ -109,7 +111,7 @@ def resample(bars: Minutes, seconds: int) -> Windows:
     # More windows than bars there cannot be, and memory that is not written to costs nothing.
     out: dict[str, Any] = {name: np.empty(count) for name in _VALUES}
     out |= {name: np.empty(count, dtype=np.int64) for name in ("series", "ts", "end", "minutes")}
-    out["is_complete"] = np.empty(count, dtype=np.bool_)
+    out |= {name: np.empty(count, dtype=np.bool_) for name in ("is_complete", "lent")}
     done = 0
     for table in _tables(bars, seconds * SECOND):
         for name, values in _said(bars, table).items():
@@ -242,6 +244,7 @@ def _said(bars: Minutes, table: _Table) -> dict[str, Any]:
         "end": table.end,
         "minutes": table.width,
         "is_complete": whole,
+        "lent": False if bars.lent is None else table.joined(np.logical_or, bars.lent[table.bars]),
         "open": table.ends(bars.open[table.bars])[0],
         "high": table.joined(np.maximum, bars.high[table.bars]),
         "low": table.joined(np.minimum, bars.low[table.bars]),

@@ -27,7 +27,7 @@ from pipelines.recent.places import buckets, places, timestamps
 PRICES = ("close", "volume", "ret_log", "high", "low")
 STORED_WINDOW = (
     "source", "symbol", "interval", "ts", "open", "high", "low", "close", "volume", "vwap", "turnover", "trades",
-    "minutes", "minutes_expected", "is_complete", "ret_log", "std_dprice", "std_logret",
+    "minutes", "minutes_expected", "is_complete", "ret_log", "std_dprice", "std_logret", "lent",
 )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def _judged(
     anchor, _ = places(arrived.ts, past.sessions)
     values, count = arrived.values, len(arrived.series)
     one, none = np.ones(count), np.full(count, np.nan)
-    whole = values.get("is_complete", one) == 1
+    whole, lent = values.get("is_complete", one) == 1, values["lent"] == 1
     bucket = buckets(arrived.ts, past.sessions)
     session = timestamps(anchor).dt.date()
     year = bars_per_year({past.source: past.calendar}, interval, plan.session_minutes)[past.source]
@@ -239,9 +239,10 @@ def _judged(
             "minutes": values.get("minutes", one).astype(np.int32),
             "minutes_expected": values.get("minutes_expected", one).astype(np.int32),
             "is_complete": whole,
+            "lent": lent,
             "session": session,
             "bucket": bucket.astype(np.int32),
-            **_usual(baseline, arrived.series, session, bucket, whole, plan.min_sessions),
+            **_usual(baseline, arrived.series, session, bucket, whole & ~lent, plan.min_sessions),
             "ret_log": values["ret_log"],
             "is_new": np.full(count, True),
             **computed,
@@ -259,7 +260,7 @@ def _usual(
     baseline: Baseline | None, series: Integers, session: pl.Series, bucket: Integers, whole: Booleans,
     min_sessions: int,
 ) -> dict[str, object]:  # fmt: skip
-    """The volumes usual for each bar, as `pipelines.baselines.with_baseline` joins them; none for a partial window.
+    """The volumes usual for each bar, as `pipelines.baselines.with_baseline` joins them; none for a partial window and for lent minutes.
 
     Raises NotAtHandError for a bar of another session than the baselines at hand, or of a minute beyond them.
     """

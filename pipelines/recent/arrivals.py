@@ -97,7 +97,8 @@ def _found(minutes: Matrices, series: Integers, ts: Floats) -> tuple[Booleans, I
 def _rows(series: Integers, ts: Floats, given: Floats, revision: Floats, chosen: Booleans) -> Rows:
     nothing = np.zeros(int(chosen.sum()))
     values = dict(zip(VALUES, given[:, chosen], strict=True))
-    more = {TS: ts[chosen], "revision": revision[chosen], "imported": nothing, "ret_log": nothing * np.nan}
+    more = {TS: ts[chosen], "revision": revision[chosen], "ret_log": nothing * np.nan}
+    more |= {"imported": nothing, "lent": nothing}  # what comes this way is the source's own
     return Rows(series[chosen], values | more)
 
 

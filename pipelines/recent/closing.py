@@ -19,7 +19,7 @@ from pipelines.recent.places import places, second, seconds
 DAY_S = 86_400
 COLUMNS = (
     TS, "open", "high", "low", "close", "volume", "vwap", "turnover", "trades", "minutes", "minutes_expected",
-    "is_complete", "std_dprice", "std_logret",
+    "is_complete", "lent", "std_dprice", "std_logret",
 )  # fmt: skip
 
 
@@ -106,6 +106,7 @@ def _aggregated(cut: dict[str, Floats], inside: Booleans, due: Due) -> dict[str,
         "minutes": count.astype(np.float64),
         "minutes_expected": np.full(len(count), expected),
         "is_complete": ((count == expected) | is_imported).astype(np.float64),
+        "lent": np.where(inside, cut["lent"], 0.0).any(axis=0).astype(np.float64),
         "std_dprice": _std_of_steps(cut["close"], inside),
         "std_logret": _std_of_steps(np.log(cut["close"]), inside),
     }

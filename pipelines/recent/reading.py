@@ -32,7 +32,7 @@ FURTHER = timedelta(days=3)
 BEFORE, AHEAD = 10, 65
 """Minutes around the source's clock of which the baselines are at hand."""
 OF_MINUTES = (
-    TS, "open", "high", "low", "close", "volume", "turnover", "trades", "revision", "imported", "ret_log",
+    TS, "open", "high", "low", "close", "volume", "turnover", "trades", "revision", "imported", "lent", "ret_log",
 )  # fmt: skip
 OF_WINDOWS = (TS, "high", "low", "close", "volume", "ret_log")
 JUDGED_BY_PAST = ("rsi_14", "volatility_20")

@@ -21,17 +21,18 @@ DAYS, PER_DAY = 7, 240
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    """Seven mornings of two series, the last one by the minute's way."""
+    """Seven mornings of two series, two hours of them lent by another venue, the last half hour by the minute's way."""
     made = new_lake(tmp_path_factory.mktemp("certificate"), windows=Windows(intervals=("15m",)))
     rng = np.random.default_rng(12)
     ts = [START + timedelta(days=d, minutes=m) for d in range(DAYS) for m in range(PER_DAY)]
     for name in ("BTCUSDT", "ETHUSDT"):
         close = np.round(100 * np.exp(np.cumsum(rng.normal(0, 0.001, len(ts)))), 4)
         market = {"ts": ts, "close": close, "volume": np.round(np.exp(rng.normal(5, 0.5, len(ts))), 3)}
-        known = len(ts) - 30
-        for part, kind in ((slice(0, known), "backfill"), (slice(known, None), "rest")):
-            made.load(bars_of({key: values[part] for key, values in market.items()}, "binance", name), kind)
-            made.derive({"binance": ts[part][-1] + timedelta(minutes=1)})
+        bars, known = bars_of(market, "binance", name), len(ts) - 30
+        made.load(bars[480:600].with_columns(pl.col("volume") * 1000), "fallback")
+        for part, kind in ((bars[:known], "backfill"), (bars[known:], "rest")):
+            made.load(part.filter(~pl.col("ts").is_in(ts[480:600])), kind)
+            made.derive({"binance": part["ts"][-1] + timedelta(minutes=1)})
     yield made
     made.con.close()
 
