@@ -58,16 +58,21 @@ class ReplicaProcess:
         self.process.wait()
 
     def ask(self, what: str, **params: Any) -> Any:
-        return httpx.get(f"{self.url}/control/{what}", params=params, timeout=30).raise_for_status().json()
+        return self._call("GET", what, params=params)
 
     def tell(self, what: str, body: Any) -> Any:
-        return httpx.post(f"{self.url}/control/{what}", json=body, timeout=30).raise_for_status().json()
+        return self._call("POST", what, json=body)
 
     def heal(self) -> None:
-        httpx.delete(f"{self.url}/control/faults", timeout=30).raise_for_status()
+        self._call("DELETE", "faults")
 
     def advance(self, seconds: float) -> None:
         self.now = self.tell("clock", {"advance": seconds})["iso"]
+
+    def _call(self, method: str, what: str, **more: Any) -> Any:
+        # Without certificates: reading them takes ten times as long as asking.
+        reply = httpx.request(method, f"{self.url}/control/{what}", timeout=30, verify=False, **more)
+        return reply.raise_for_status().json()
 
 
 class CollectorProcess:
