@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from flows import chunks, history
+from flows.context import assemble
 from flows.history_turn import history_turn
 from pipelines.market import naive
 from pipelines.replica.server import Replica
@@ -33,11 +35,15 @@ def replica() -> Iterator[Replica]:
 @pytest.fixture
 def lake(replica: Replica, tmp_path: Path) -> Iterator[Lake]:
     made = new_lake(
-        tmp_path, sources=sources_at(replica, ("BTCUSDT",), SHARES), windows=Windows(intervals=("5m", "1h"))
+        tmp_path, sources=sources_at(replica, ("BTCUSDT",), SHARES), windows=Windows(intervals=("5m",))
     )
     yield made
     made.con.close()
     replica.heal()
+
+
+def configure(lake: Lake, **changes: Any) -> None:
+    lake.context = assemble(replace(lake.context.settings, **changes))
 
 
 @pytest.mark.capability("ING-16")
@@ -58,8 +64,8 @@ def test_a_killed_backfill_goes_on_where_it_stopped(
     again = history.backfill(lake.con, lake.context, "run-2", start, NOW, "binance")
     assert (again.chunks_known, again.rows_loaded) == (2, 2 * 1440 - half)
     assert_complete(lake, replica, "binance", ("BTCUSDT",))
-    whole = "SELECT count(*), min(minutes) FROM calc.windows WHERE interval = '1h' AND is_complete"
-    assert lake.rows(whole) == [(48, 60)]
+    whole = "SELECT count(*), min(minutes) FROM calc.windows WHERE is_complete"
+    assert lake.rows(whole) == [(48 * 12, 5)]
     runs = lake.rows("SELECT run_id, flow, state, rows_loaded FROM runs ORDER BY run_id")
     assert runs == [("run-1", "backfill", "Failed", 0), ("run-2", "backfill", "Completed", again.rows_loaded)]
 
@@ -121,7 +127,7 @@ def test_a_chunk_that_failed_is_asked_for_again(lake: Lake, replica: Replica):
 
 
 def test_history_behind_the_live_minute_joins_it_without_a_seam(lake: Lake, replica: Replica):
-    history.fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
+    configure(lake, sources=sources_at(replica, ("BTCUSDT",))[:1])
     run_minute(lake, replica)
     history.backfill(
         lake.con, lake.context, "run-2", NOW.replace(second=0) - timedelta(hours=6), NOW, "binance"
@@ -212,8 +218,8 @@ def test_history_leaves_a_part_of_the_budget_to_the_live_minute(lake: Lake):
 
 def test_the_live_minute_leaves_history_to_whoever_loads_it(lake: Lake, replica: Replica):
     start = NOW.replace(second=0) - timedelta(days=1)
+    configure(lake, sources=sources_at(replica, ("BTCUSDT",))[:1])
     history.backfill(lake.con, lake.context, "run-1", start, NOW, "binance", with_derive=False)
-    history.fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
     run_minute(lake, replica)
     assert (
         lake.one("SELECT count(*) FROM calc.windows WHERE source = 'binance' AND ts < '2026-11-20 13:00'")
@@ -226,12 +232,13 @@ def test_the_live_minute_leaves_history_to_whoever_loads_it(lake: Lake, replica:
         == 0
     )
     history.derive_abandoned(lake.con, lake.context, "run-3")
-    assert lake.one("SELECT count(*) FROM calc.windows WHERE interval = '1h' AND source = 'binance'") == 24
+    assert lake.one("SELECT count(*) FROM calc.windows WHERE source = 'binance'") == 24 * 12
 
 
 def test_history_derived_part_by_part_is_what_it_is_at_once(
     lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ):
+    configure(lake, windows=Windows(intervals=("5m", "1h")))
     start, symbols = NOW.replace(second=0) - timedelta(hours=30), ["BTCUSDT", "ETHUSDT", "ZENUSDT"]
     values = "SELECT * EXCLUDE (run_id) FROM calc.{} ORDER BY ALL"
     tables = ("windows", "indicators", "volume_baseline")
