@@ -190,6 +190,17 @@ def test_bars_of_another_width_are_kept_as_given(lake: Lake, tmp_path: Path):
     assert lake.rows("SELECT flow, state, rows_in, rows_loaded FROM runs") == [("import", "Completed", 4, 4)]
 
 
+def test_two_files_of_a_series_leave_the_days_between_them_alone(lake: Lake, tmp_path: Path):
+    for day in ("01", "04", "04"):
+        rows = [f"2024-03-{day}T12:0{minute}:00Z,1,3,1,2,9" for minute in (0, 1, 5)]
+        (tmp_path / "bars.csv").write_text("\n".join(["ts,open,high,low,close,volume", *rows]))
+        history.import_file(lake.con, lake.context, day, tmp_path / "bars.csv", "mine", "ABC", "1m")
+    days = "SELECT day::VARCHAR, expected, ok, no_trade FROM coverage WHERE source = 'mine' ORDER BY 1"
+    assert lake.rows(days) == [("2024-03-01", 6, 3, 3), ("2024-03-04", 6, 3, 3)]
+    assert lake.one("SELECT count(*) FROM core.asked WHERE source = 'mine'") == 2
+    assert lake.rows("SELECT * FROM gaps") == []
+
+
 def test_trades_beside_bars_leave_the_venues_own_minutes_alone(lake: Lake, tmp_path: Path):
     (tmp_path / "bars.csv").write_text("ts,open,high,low,close,volume\n2024-03-01T12:00:00Z,1,3,1,2,9\n")
     (tmp_path / "trades.csv").write_text(
