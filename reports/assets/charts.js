@@ -34,23 +34,23 @@
     payload.t = t;
     (parts[name] = parts[name] || {})[part] = payload;
   };
-  /* Parts by time; where two overlap the later one (the tail) holds. */
-  function join(list) {
-    list = list.filter((p) => p && p.t.length).sort((a, b) => a.t[0] - b.t[0] || a.t.length - b.t.length);
+  /* The tail laid over the days (of which no two overlap). A tail of few bars a day spans nights, and so may begin
+     before a day's file and end after it: where both have a bar, the tail's holds. */
+  function join(days, tail) {
+    days = days.filter((p) => p && p.t.length).sort((a, b) => a.t[0] - b.t[0]);
+    const list = tail && tail.t.length ? days.concat([tail]) : days;
     const out = { t: [], c: {}, zones: [], gaps: [], marks: [], step: list.length ? list[0].step : 60 };
     const names = new Set(list.flatMap((p) => Object.keys(p.c)));
     names.forEach((k) => { out.c[k] = []; });
-    list.forEach((p, i) => {
-      const next = list[i + 1];
-      let end = p.t.length;
-      if (next) while (end > 0 && p.t[end - 1] >= next.t[0]) end--;
-      let begin = 0;
-      const last = out.t.length ? out.t[out.t.length - 1] : -Infinity;
-      while (begin < end && p.t[begin] <= last) begin++;
-      for (let j = begin; j < end; j++) out.t.push(p.t[j]);
-      names.forEach((k) => { const column = p.c[k]; for (let j = begin; j < end; j++) out.c[k].push(column ? column[j] : null); });
-      ["zones", "gaps", "marks"].forEach((k) => { if (p[k]) out[k] = out[k].concat(p[k]); });
-    });
+    const push = (p, j) => { out.t.push(p.t[j]); names.forEach((k) => { const column = p.c[k]; out.c[k].push(column ? column[j] : null); }); };
+    const late = tail ? tail.t : [];
+    let next = 0;
+    days.forEach((p) => p.t.forEach((sec, j) => {
+      while (next < late.length && late[next] < sec) push(tail, next++);
+      if (late[next] !== sec) push(p, j);
+    }));
+    while (next < late.length) push(tail, next++);
+    list.forEach((p) => ["zones", "gaps", "marks"].forEach((k) => { if (p[k]) out[k] = out[k].concat(p[k]); }));
     return out;
   }
   /* Session VWAP: turnover over volume since the day began (UTC; a session never crosses it). */
@@ -541,7 +541,8 @@
 
     function draw() {
       const store = parts[page.slug] || {};
-      const data = page.kind === "pair" ? join([store.tail]) : state.interval === "1m" ? join(Object.keys(store).filter((k) => k === "tail" || k.startsWith("day:")).map((k) => store[k])) : join([store[state.interval]]);
+      const days = () => Object.keys(store).filter((k) => k.startsWith("day:")).map((k) => store[k]);
+      const data = page.kind === "pair" ? join([], store.tail) : state.interval === "1m" ? join(days(), store.tail) : join([], store[state.interval]);
       if (!data.t.length) { box.dataset.state = "empty"; return; }
       if (page.kind === "symbol") { if (state.interval === "1m") dayVwap(data); else data.c.day_vwap = data.t.map(() => null); }
       else legs(data, page.beta, state.bars ? data.t.length - state.bars : 0);

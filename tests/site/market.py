@@ -110,14 +110,18 @@ def fill(
 
 
 def add_minute(
-    con: duckdb.DuckDBPyConnection, location: Location, ts: datetime, close: float = 64_123.45
+    con: duckdb.DuckDBPyConnection,
+    location: Location,
+    ts: datetime,
+    close: float = 64_123.45,
+    symbol: str = "BTCUSDT",
 ) -> None:
-    """One more closed minute of BTCUSDT."""
+    """One more closed minute of a series."""
     with transaction(con, location):
         con.execute(
             f"""INSERT INTO core.bars SELECT source, symbol, TIMESTAMP '{ts}', {close}, {close}, {close}, {close}, 41.5,
             {close}, {close} * 41.5, 900, venue, 1, TIMESTAMP '{ts + timedelta(seconds=64)}', 'run-x', 'rest', 'b-x'
-            FROM core.bars WHERE source = 'binance' AND symbol = 'BTCUSDT' ORDER BY ts DESC LIMIT 1"""
+            FROM core.bars WHERE symbol = '{symbol}' ORDER BY ts DESC LIMIT 1"""
         )
 
 

@@ -1,15 +1,19 @@
 """The site as a browser shows it from file://: no server, no request, no error."""
 
 import re
+import shutil
 import time
-from datetime import timedelta
+from contextlib import closing
+from datetime import UTC, timedelta
 
 import pytest
 
 from reports.pages.shell import NAVIGATION
 from reports.site import publish
+from tests.lakes import copied
 from tests.site import market
 from tests.site.conftest import options
+from warehouse.connect import connect
 
 pytestmark = pytest.mark.browser
 SYMBOL = "symbols/binance-BTCUSDT.html"
@@ -80,6 +84,30 @@ def test_candles_are_drawn_and_can_be_read_zoomed_and_panned(look, site):
     page.clock.run_for(200)
     assert page.locator(".legend").first.text_content().startswith("1m")
     assert page.faults == []
+
+
+@pytest.mark.capability("UI-01")
+def test_a_stock_s_chart_goes_on_in_its_session_though_its_tail_began_the_day_before(
+    look, three_days, tmp_path
+):
+    location, folder = (
+        copied(three_days / "lake", tmp_path / "lake"),
+        shutil.copytree(three_days / "site", tmp_path / "site"),
+    )
+    with closing(connect(location)) as con:
+        newest = market.NEWEST + timedelta(minutes=1)
+        market.add_minute(con, location, newest, close=233.75, symbol="AAPL")
+        publish(con, folder, options(later=timedelta(minutes=1)), "minute")
+    page = look(folder, "symbols/yahoo-AAPL.html", later_s=64)
+    page.wait_for_function("Number(document.querySelector('.chart').dataset.bars) > 400")
+    drawn(page)
+    shown = page.evaluate(
+        "(() => { const d = document.querySelector('.chart').tw.data;"
+        " return [d.t, d.c.close.at(-1), d.c.close.length]; })()"
+    )
+    assert shown[0][-1] == newest.replace(tzinfo=UTC).timestamp()
+    assert shown[0] == sorted(set(shown[0]))
+    assert (shown[1], shown[2]) == (233.75, len(shown[0]))
 
 
 @pytest.mark.capability("UI-01")
