@@ -23,7 +23,7 @@ from flows.processes import Child, free_port
 from flows.run_lock import RunLock
 from flows.site_server import open_server
 from flows.standing import STANDING, place_in
-from pipelines.settings import Settings, load
+from pipelines.settings import STARTED_IN, Settings, load
 from warehouse.errors import TapewatchError
 
 POOL = "tapewatch"
@@ -191,6 +191,7 @@ class Platform:
         own.pop("PYTHONDONTWRITEBYTECODE", None)
         own |= prefect_environment(self.data, self.host, prefect_port)
         own[STANDING] = str(place_in(self.data))
+        own[STARTED_IN] = str(Path.cwd())
         if self.settings.prefect.api_url:
             own["PREFECT_API_URL"] = self.settings.prefect.api_url
         if self.config:

@@ -40,7 +40,7 @@ from pipelines.settings_sections import (
     table,
 )
 from pipelines.settings_sources import Closure, Source
-from pipelines.settings_values import SettingError, choice, folder, interval_name
+from pipelines.settings_values import choice, folder, interval_name
 from warehouse.errors import TapewatchError
 
 DEFAULT_FILE = "tapewatch.toml"
@@ -120,11 +120,14 @@ class Settings:
                 yield "channel", f'no channel is called "{wanted}"; there are {", ".join(sorted(known))}'
 
 
-_INTERNAL = ("path", "places", "fault")
 SECTIONS: Mapping[str, bool] = {
-    name_of(item): bool(item.metadata.get("many")) for item in fields(Settings) if item.name not in _INTERNAL
+    name_of(item): bool(item.metadata.get("many")) for item in fields(Settings) if item.metadata
 }
 """The top-level keys of the file; true for those that are lists of tables."""
+
+
+STARTED_IN = "_TAPEWATCH_STARTED_IN"
+"""The variable that tells a platform's processes, which work in folders of their own, where it was started."""
 
 
 def load(
@@ -132,8 +135,9 @@ def load(
 ) -> Settings:
     """The settings from `path`, else TAPEWATCH_CONFIG, else ./tapewatch.toml, else the defaults.
 
-    text: read in place of what the file holds now. Raises ConfigError with all problems at once. Relative paths belong to the file's folder, those from the
-    environment to the working directory.
+    text: read in place of what the file holds now. `.env` lies beside the file, or where the platform was started.
+    Relative paths belong to the file's folder, those from the environment to the working directory. Raises ConfigError
+    with all problems at once.
     """
     real = os.environ if environ is None else environ
     base = Path.cwd()
@@ -141,7 +145,10 @@ def load(
     file = _file(path, variables)
     if file and file.parent != base:
         base = file.parent
-        variables = Environment(real, base / ".env" if (base / ".env").is_file() else Path.cwd() / ".env")
+        started = Path(real.get(STARTED_IN) or Path.cwd())
+        variables = Environment(
+            real, next((at / ".env" for at in (base, started) if (at / ".env").is_file()), base)
+        )
     shown = _shown(file) if file else "default"
     places = Places(Place(shown))
     raw = _parse(file, shown, places, text) if file else {}
@@ -155,10 +162,7 @@ def _build(
     raw: dict[str, Any], places: Places, environ: Environment, base: Path, file: Path | None
 ) -> Settings:
     reader = Reader(places, environ, base)
-    settings = reader.build(Settings, {name: raw[name] for name in raw if name not in _INTERNAL})
-    for name in _INTERNAL:
-        if name in raw:
-            reader.report((name,), name, SettingError("unknown key", ", ".join(SECTIONS)))
+    settings = reader.build(Settings, raw)
     if reader.problems or settings is None:
         raise ConfigError(reader.problems, settings and _readable(settings, raw, places))
     return replace(
@@ -239,7 +243,7 @@ def provenance(settings: Settings) -> list[Provenance]:
 
 def _walk(section: Any, places: Places, path: Path_, shown: str) -> Iterator[Provenance]:
     for item in fields(section):
-        if item.name in _INTERNAL:
+        if not item.metadata:
             continue
         name, value = name_of(item), getattr(section, item.name)
         here, label = (*path, name), f"{shown}.{name}" if shown else name

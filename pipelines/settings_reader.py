@@ -55,7 +55,7 @@ class Reader:
         if table is None:
             return None
         before = len(self.problems)
-        known = {name_of(item): item for item in fields(kind)}  # type: ignore[arg-type]
+        known = {name_of(item): item for item in fields(kind) if item.metadata}  # type: ignore[arg-type]
         self._unknown(table, known, path, shown)
         made: dict[str, Any] = {}
         for name, item in known.items():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipelines.alerts.rules import rule_from
 from pipelines.secrets import Secret, SecretError
-from pipelines.settings import ConfigError, Settings, load, provenance
+from pipelines.settings import STARTED_IN, ConfigError, Settings, load, provenance
 from pipelines.settings_places import dotenv, key_lines
 from pipelines.settings_sections import Collector
 from pipelines.settings_starter import STARTER
@@ -196,6 +196,23 @@ def test_a_mistake_in_the_environment_names_the_variable(home: Path) -> None:
 def test_a_window_may_be_a_name_or_seconds_or_a_table(home: Path) -> None:
     write(home, '[windows]\nintervals = [300, "15 min", {name = "half hour", duration = 1800}, "60m"]')
     assert load(environ={}).windows.intervals == ("5m", "15m", "30m", "1h")
+
+
+def test_a_process_of_the_platform_reads_the_env_file_of_where_that_was_started(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(home, "HOOK=https://hooks.example/T0P\n", ".env")
+    data = home / "data"
+    data.mkdir()
+    write(data, "[[channel]]\nname='ops'\nkind='slack'\nurl='env:HOOK'\n", "demo.toml")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    settings = load(data / "demo.toml", {STARTED_IN: str(home)})
+    assert settings.channels[0].url.reveal() == "https://hooks.example/T0P"
+    write(data, "HOOK=https://hooks.example/own\n", ".env")
+    nearer = load(data / "demo.toml", {STARTED_IN: str(home)})
+    assert nearer.channels[0].url.reveal() == "https://hooks.example/own"
 
 
 @pytest.mark.capability("OPS-10")

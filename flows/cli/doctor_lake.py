@@ -42,7 +42,7 @@ def lake_findings(context: Context, running: dict[str, Any]) -> Iterator[Finding
             yield from _integrity(con, context)
             yield from _lags(con, context, bool(running["running"]))
             yield from _holes(con)
-            yield from _messages(con)
+            yield from message_findings(con)
             yield from _landing(con, context)
     except (TapewatchError, duckdb.Error, OSError) as error:
         yield fail("warehouse", f"{context.location.home}: {error}",
@@ -85,10 +85,11 @@ def _lags(con: Connection, context: Context, is_running: bool) -> Iterator[Findi
             start = "the next minute asks it" if is_running else "`tapewatch up`, or `tapewatch run minute`"
             yield warn("lag", f"{source.name}: no minute has asked it yet", start)
         else:
-            yield _lag(row, is_running)
+            yield lag_finding(row, is_running)
 
 
-def _lag(row: dict[str, Any], is_running: bool) -> Finding:
+def lag_finding(row: dict[str, Any], is_running: bool) -> Finding:
+    """How one source is; row: as `feed_lags` gives it."""
     name, lag = row["source"], row["lag_s"]
     asked = f"asked {ago(row['asked_s_ago'])} ago: {row['state']}" + (
         f" ({row['reason']})" if row["reason"] else ""
@@ -102,6 +103,8 @@ def _lag(row: dict[str, Any], is_running: bool) -> Finding:
     told = f"{name}: newest bar {row['newest_bar']:%Y-%m-%d %H:%M} UTC, {ago(lag)} behind the market; {asked}"
     if row["is_open"] is False:
         return ok("lag", f"{told}; the market is closed")
+    if lag <= LAGGING_S and row["state"] == "partial":
+        return warn("lag", told, "see the reason: the symbols that it names bring nothing")
     if lag <= LAGGING_S:
         return ok("lag", told)
     if not is_running:
@@ -129,7 +132,8 @@ def _holes(con: Connection) -> Iterator[Finding]:
         )
 
 
-def _messages(con: Connection) -> Iterator[Finding]:
+def message_findings(con: Connection) -> Iterator[Finding]:
+    """Messages that are dead, stuck or wait after a failed try."""
     dead = rows(
         con, "SELECT id, channel, last_error FROM deliveries WHERE state = 'dead' ORDER BY created_at DESC"
     )
@@ -150,8 +154,19 @@ def _messages(con: Connection) -> Iterator[Finding]:
             f"{stuck} wait for more than an hour",
             "`tapewatch run minute` sends what is due; deliveries.last_error says why not",
         )
-    if not dead and not stuck:
-        yield ok("messages", "none is dead or stuck")
+    failing = rows(
+        con,
+        "SELECT channel, count(*) AS n, arg_max_null(last_error, created_at) AS last_error FROM deliveries "
+        "WHERE state IN ('queued', 'sending') AND last_error IS NOT NULL GROUP BY channel ORDER BY ALL",
+    )
+    for row in failing:
+        yield warn(
+            "messages",
+            f"{row['n']} to {row['channel']} wait after a failed try: {row['last_error']}",
+            "mend the channel: they are tried again by themselves",
+        )
+    if not dead and not stuck and not failing:
+        yield ok("messages", "none is dead, stuck or failing")
     if len(dead) > 5:
         yield warn(
             "messages",

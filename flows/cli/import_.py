@@ -120,6 +120,9 @@ def _tell(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> None
         line = f", first in line {reason['first_line']}" if reason["first_line"] is not None else ""
         detail = f" ({reason['detail']})" if reason["detail"] else ""
         print(f"  quarantined {reason['rows']:,} x {reason['reason']}{line}{detail}")
+    if len(refused) > REASONS:
+        more = sum(reason["rows"] for reason in refused[REASONS:])
+        print(f"  and {more:,} for {len(refused) - REASONS} other reasons")
     if refused:
         print(
             "see them: "

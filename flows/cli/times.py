@@ -41,7 +41,11 @@ def deadline(text: str, option: str, now: datetime) -> datetime | None:
     try:
         at = now + duration(word)
     except SettingError:
-        at = moment(text, option, now)
+        try:
+            at = moment(text, option, now)
+        except UsageError:
+            wanted = "2h or 7d from now, an ISO time, or never"
+            raise UsageError(f"{option}: {text!r} is no length of time; write {wanted}") from None
     if at <= now:
         raise UsageError(
             f"{option}: {text} is over already; write a duration such as 7d, a later time, or never"

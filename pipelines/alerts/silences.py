@@ -58,4 +58,12 @@ def silence_of(
 
 
 def _matches(glob: str, names: Sequence[str]) -> bool:
-    return any(fnmatchcase(name.lower(), glob.lower()) for name in names)
+    """Whether it is one of the names, or both legs of a pair, whose name is source-SYMBOL~source-SYMBOL."""
+    legs = [[leg.replace("-", ":", 1) for leg in name.split("~")] for name in names if "~" in name]
+    return any(_fits(glob, name) for name in names) or any(
+        all(_fits(glob, leg) for leg in both) for both in legs
+    )
+
+
+def _fits(glob: str, name: str) -> bool:
+    return fnmatchcase(name.lower(), glob.lower())

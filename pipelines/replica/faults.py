@@ -246,7 +246,14 @@ def _at(value: Any, now: float) -> float:
     if value is None:
         return now
     text = str(value)
-    return now + length(text[1:]) if text.startswith("+") else instant(text)
+    if text.startswith("+"):
+        return now + length(text[1:])
+    try:
+        return instant(text)
+    except ValueError:
+        raise ValueError(
+            f'at = {value!r} is no time; write an ISO time, epoch seconds, or "+90s" from now'
+        ) from None
 
 
 def length(value: Any) -> float:

@@ -17,6 +17,8 @@ Option = str | int | bool | list[str]
 
 SECRET_OPTIONS = frozenset({"url", "urls", "token", "password", "key"})
 """Redacted even where they were written into the configuration in plain text."""
+CONFIGURED = {"key": "secret"}
+"""Option -> its name in the configuration, where that is another."""
 
 
 class ChannelError(Exception):
@@ -73,7 +75,7 @@ class ChannelConfig:
         found = self.secret(value)
         if not found:
             raise ChannelError(
-                f"channel {self.name} ({self.kind}): {key} refers to {value}, which is not set"
+                f"channel {self.name} ({self.kind}): {CONFIGURED.get(key, key)} refers to {value}, which is not set"
             )
         return found
 

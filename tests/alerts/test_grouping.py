@@ -12,7 +12,7 @@ from pipelines.alerts.episodes import episodes
 from pipelines.alerts.grouping import Route, Told, at_least, messages, notices
 from pipelines.alerts.judge import Labels
 from pipelines.alerts.outgoing import outgoing
-from pipelines.alerts.silences import Silence
+from pipelines.alerts.silences import Silence, subjects_of
 from pipelines.alerts.states import Alert
 from pipelines.market import naive
 from tests.alerts.conftest import NOON, minute
@@ -106,6 +106,16 @@ def test_a_silence_holds_the_message_until_it_ends():
     assert desk.ask([alert("a")], 0) == []
     assert [row[2] for row in desk.ask([alert("a"), alert("e", symbol="ETHUSDT")], 1)] == [["e"]]
     assert desk.ask([alert("a")], 60) == [("binance|critical", "news", ["a"], 0)]
+
+
+@pytest.mark.parametrize(
+    ("match", "holds"),
+    [("binance:*", True), ("binance-*~binance-*", True), ("binance:BTC*", False), ("yahoo:*", False)],
+)
+def test_a_silence_of_series_holds_for_a_pair_whose_legs_it_covers_both(match: str, holds: bool):
+    silence = Silence("1", match, "maintenance", "me", NOON, minute(60))
+    names = subjects_of("binance", None, "binance-BTCUSDT~binance-ETHUSDT")
+    assert silence.covers("stretched", names) == holds
 
 
 def test_nobody_acknowledging_escalates_once_to_the_second_channel():
