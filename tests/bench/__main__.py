@@ -95,10 +95,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(name: str, size: Size) -> Measured:
-    started = time.perf_counter()
+    started, before = time.perf_counter(), os.times()
     module = import_module(f"tests.bench.{WHERE[name]}")
     result: Measured = getattr(module, "run" if WHERE[name] == name else f"run_{name}")(size)
-    print(f"  {name:<20} took {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
+    took, cpu = time.perf_counter() - started, sum(os.times()[:4]) - sum(before[:4])
+    print(f"  {name:<22} took {took:.1f} s, {cpu:.1f} s of processor", file=sys.stderr, flush=True)
     return result
 
 

@@ -24,6 +24,9 @@ from warehouse.connect import connect, transaction
 from warehouse.stage import literals, stage
 
 DAY = 1440
+TWO_DAYS = timedelta(days=2)
+BEFORE = 1_000
+"""Bars before the first stored row of indicators that these are made of: an average has nothing left of older ones."""
 
 
 def context_of(folder: Path, symbols: tuple[str, ...]) -> Context:
@@ -33,9 +36,12 @@ def context_of(folder: Path, symbols: tuple[str, ...]) -> Context:
 
 
 def built(
-    folder: Path, tape: Tape, minutes: int, with_derived: bool = True
+    folder: Path, tape: Tape, minutes: int, with_derived: bool = True, kept: timedelta = TWO_DAYS
 ) -> tuple[Context, duckdb.DuckDBPyConnection]:
-    """A lake with the tape's first `minutes`, as a finished backfill leaves it; the connection may write."""
+    """A lake with the tape's first `minutes`, as a finished backfill leaves it; the connection may write.
+
+    kept: how long before the end its indicators begin
+    """
     context = context_of(folder, tuple(tape.names))
     con = connect(context.location)
     prepare(con, context)
@@ -44,7 +50,7 @@ def built(
     for first in days:
         _bars(con, context, tape, first, min(first + DAY, minutes))
     if with_derived:
-        _derived(con, context, tape, minutes)
+        _derived(con, context, tape, minutes, kept)
     con.execute(f"SET threads = {threads()}")
     return context, con
 
@@ -74,8 +80,10 @@ def _bars(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, first: i
         con.execute(f"INSERT INTO core.derived VALUES {literals((batch, 'bench', now, None, None))}")
 
 
-def _derived(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, minutes: int) -> None:
-    """Closed windows, the indicators of the last two days, and the baselines in force today."""
+def _derived(
+    con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, minutes: int, kept: timedelta
+) -> None:
+    """Closed windows, the newest indicators, and the baselines in force today."""
     until = START + timedelta(minutes=minutes)
     for interval in (Interval(60), *context.plan.intervals):
         windows = tape.windows(interval.minutes, minutes)
@@ -83,9 +91,8 @@ def _derived(con: duckdb.DuckDBPyConnection, context: Context, tape: Tape, minut
         if interval.minutes > 1:
             _insert(con, context, "calc.windows", bars.sort("ts"))
         year = bars_per_year({SOURCE: CONTINUOUS}, interval, context.plan.session_minutes)
-        rows = indicators.full(bars, context.plan.params, year).filter(
-            pl.col("ts") >= until - timedelta(days=2)
-        )
+        near = bars.filter(pl.col("ts") >= until - kept - BEFORE * interval.delta)
+        rows = indicators.full(near, context.plan.params, year).filter(pl.col("ts") >= until - kept)
         _insert(
             con,
             context,

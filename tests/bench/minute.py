@@ -85,11 +85,12 @@ class Ours:
 
 def run(size: Size) -> Measured:
     """Fifteen minutes in a row (quick) or sixty, the last one an hour's end; the peer does fewer of the same."""
-    minutes, peer_minutes = (15, 3) if size.quick else (60, 15)
+    minutes, peer_minutes = (15, 2) if size.quick else (60, 15)
     last = HISTORY + 15
     first, peer_first = last - minutes, last - peer_minutes
     tape = Tape.of(SYMBOLS, last)
-    context, con = lake.built(size.folder / "minute", tape, first)
+    kept = timedelta(hours=12) if size.quick else lake.TWO_DAYS
+    context, con = lake.built(size.folder / "minute", tape, first, kept=kept)
     ours, peer = Ours(context, con), minute_peer.Peer(size.folder / "peer.sqlite")
     peer.fill(tape, peer_first)
     spent, theirs, cpu, their_cpu = [], [], [], []

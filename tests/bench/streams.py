@@ -49,7 +49,7 @@ class Intake:
 
 def run_ingest_landed(size: Size) -> Measured:
     """Trades a second from the socket to the open segment, one process receiving."""
-    count = 400_000 if size.quick else 2_000_000
+    count = 300_000 if size.quick else 2_000_000
     folder = size.folder / "landed"
     with _server(count, 0) as url:
         ours = asyncio.run(_ours(url, count, folder))
@@ -69,7 +69,7 @@ def run_ingest_landed(size: Size) -> Measured:
 
 def run_ingest_latency_p99_ms(size: Size) -> Measured:
     """At 10,000 trades a second: from sending a trade to having it landed."""
-    seconds = 10 if size.quick else 60
+    seconds = 5 if size.quick else 60
     with _server(RATE * seconds, RATE) as url:
         ours = asyncio.run(_ours(url, RATE * seconds, size.folder / "paced"))
     with _server(RATE * min(seconds, 10), RATE) as url:

@@ -43,7 +43,7 @@ def run_resample_5m(size: Size) -> Measured:
 
 def run_query_mix(size: Size) -> Measured:
     """Five questions a desk asks, one after the other."""
-    symbols, minutes = 500, 4_000 if size.quick else 8_000
+    symbols, minutes = 500, 2_000 if size.quick else 8_000
     tape = Tape.of(symbols, minutes)
     _, con = lake.built(size.folder / "queries", tape, minutes, with_derived=False)
     db = _sqlite(size, tape, minutes)
