@@ -181,7 +181,9 @@ class Platform:
         address = f"http://127.0.0.1:{port}"
         text = demo_toml(self.settings, address, prefect_port, site_port, self.wanted.history)
         if not write_demo_toml(self.config, text):
-            _say(f"{self.config} has been changed: it is used as it is")
+            _say(
+                f"{self.config} is yours; only folders, ports and the replica's address (base_url) are this start's own"
+            )
         write_overrides(self.settings, self.config, address, prefect_port, site_port, self.wanted.history)
         self.settings = load(self.config, demo_environment(os.environ, self.data))
         _say(f"exchange replica on {address} (simulated market)")

@@ -161,7 +161,7 @@ def _shape_pairs(rows: pl.DataFrame) -> pl.DataFrame:
     """A pair over two venues belongs to no source; its legs say which."""
     one_venue = pl.when(pl.col("source_y") == pl.col("source_x")).then(pl.col("source_y"))
     return rows.with_columns(
-        _texts("symbol"), source=one_venue, ts=pl.col("fitted_at"), at=pl.col("fitted_at")
+        _texts("symbol"), source=one_venue, ts=pl.col("fitted_at"), at=pl.col("fitted_at") + _lengths(rows)
     )
 
 
