@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -82,11 +83,12 @@ def spans_of(calendar: str, minutes: list[datetime]) -> list[tuple[datetime, dat
 def windows_of(rows: list[dict[str, Any]], seconds: int, spans: list[tuple[datetime, datetime]]):
     """ts -> window, as a user with a pencil would make it."""
     width, found = timedelta(seconds=seconds), {}
+    stamps = [row["ts"] for row in rows]
     before: tuple[datetime, float] | None = None
     for opens, closes in spans:
         for n in range(-(-(closes - opens) // width)):
             ts, end = opens + n * width, min(opens + (n + 1) * width, closes)
-            inside = [row for row in rows if ts <= row["ts"] < end]
+            inside = rows[bisect_left(stamps, ts) : bisect_left(stamps, end)]
             if inside:
                 found[ts] = one_window(inside, ts, end, before, seconds)
                 before = end, inside[-1]["close"]
@@ -116,9 +118,11 @@ def assert_same(found: pl.DataFrame, wanted: dict[datetime, dict[str, Any]]) -> 
     assert found["ts"].sort().to_list() == sorted(wanted)
     for row in found.iter_rows(named=True):
         for name, value in wanted[row["ts"]].items():
-            close = (
-                row[name] is None if value is None else row[name] == pytest.approx(value, rel=1e-9, abs=1e-12)
-            )
+            given = row[name]
+            if value is None or given is None:
+                close = value is given
+            else:
+                close = math.isclose(given, value, rel_tol=1e-9, abs_tol=1e-12)
             assert close, (row["interval"], row["ts"], name, row[name], value)
 
 

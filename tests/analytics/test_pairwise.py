@@ -42,7 +42,7 @@ def statsmodels(panel: Floats, tests: PairTests, lags: str | int) -> tuple[Float
 
 
 @pytest.mark.capability("PAIR-08", "M5")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(100, 500), LAGS, st.sampled_from([1.0, 1e-1, 2e-2]), st.booleans())
 def test_every_pair_is_statsmodels_answer(
     seed: int, bars: int, lags: str | int, leash: float, fast: bool
