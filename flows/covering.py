@@ -2,7 +2,8 @@
 
 A gap is one row: `open` when a run of missing minutes appears, `healing` while a part of them has come, `healed`
 when all have, by whichever origin brought the last of them; `lost` when the healer has given it up. Imported
-history has no gaps: what it lacks had no trade (`no_trade`). So had what a venue that leaves quiet minutes out has
+history has no gaps but the minutes whose rows the gate refused, `lost` at once: what else it lacks had no trade
+(`no_trade`). So had what a venue that leaves quiet minutes out has
 left out again when asked again, and what one that lists them has listed without a value.
 
 What nobody asked for is not expected, and so no hole: a series' minutes count from its first live bar on, and before
@@ -40,6 +41,8 @@ REACH = timedelta(days=31)
 A_MONTH = 31
 DOUBT = 30 * MINUTE
 """A venue with quiet minutes without a bar is asked again before so short a hole in its series is called a gap."""
+REFUSED = "the gate refused its row: it is in quarantine"
+"""Why an imported minute is lost."""
 LISTED = "listed without a value"
 """Why a minute is held to be without a trade where the venue lists such minutes."""
 SEAM = FIRST_REACH
@@ -114,24 +117,30 @@ def cover_loaded(
     """Coverage of the days [first, last] for every series of `source` with bars there, after history was loaded.
 
     asked: what a venue left out is a gap, or had no trade where it leaves quiet minutes out and has answered in full.
-    None for a file: it has no gaps.
+    None for a file: it has no gaps but what the gate refused of it, and nobody can be asked for that.
     """
     told = asked or Asked(datetime(1970, 1, 1))
-    counted, missing, quiet = [], [], []
+    counted, missing, quiet, lost = [], [], [], []
+    refused = _refused(con, source)
     while first <= last:
         end = min(first + timedelta(days=A_MONTH - 1), last)
         series = _expected(con, source, first, end)
         beyond = datetime.combine(end + timedelta(days=2), datetime.min.time())
         judged = _states(context, con, source, series, beyond, first, end, is_ours=False, silent=told.silent)
         if judged is not None:
+            if asked is None:
+                judged = _given_up(judged, refused)
             counted.append(coverage.coverage(judged))
             missing.append(coverage.gaps(judged))
             listed = judged.join(told.silent, on=["symbol", "ts"], how="semi")
             quiet.append(coverage.gaps(listed, "no_trade"))
+            bad = judged.join(refused, on=["symbol", "ts"], how="semi")
+            lost.append(coverage.gaps(bad, "lost"))
         first = end + timedelta(days=1)
     found = pl.concat([pl.DataFrame(schema=_RUN), *missing])
-    events = _NO_EVENTS
-    if asked is not None:
+    if asked is None:
+        events = _events_of_file(con, pl.concat([pl.DataFrame(schema=_RUN), *lost]))
+    else:
         no_trade = pl.concat([pl.DataFrame(schema=_RUN), *quiet]).with_columns(
             state=pl.lit("no_trade"), origin=pl.lit(None, pl.String), reason=pl.lit(LISTED)
         )
@@ -139,6 +148,25 @@ def cover_loaded(
             [_events_of_history(con, source, found, told), no_trade.select(_NO_EVENTS.columns)]
         )
     return Covered(pl.concat(counted) if counted else pl.DataFrame(), events, found)
+
+
+def _given_up(judged: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
+    """The states with a missing minute lost where a file's row for it was refused: nobody is asked for that."""
+    minutes = refused.select("symbol", "ts", bad=pl.lit(True))
+    told = judged.join(minutes, on=["symbol", "ts"], how="left", maintain_order="left")
+    is_lost = pl.col("bad").is_not_null() & (pl.col("state") == "missing")
+    state = pl.when(is_lost).then(pl.lit("lost")).otherwise("state")
+    return told.with_columns(state=state).drop("bad")
+
+
+def _events_of_file(con: duckdb.DuckDBPyConnection, lost: pl.DataFrame) -> pl.DataFrame:
+    """The refused minutes of a file as lost gaps, and what its good rows did to the known ones."""
+    events = gap_events(con, lost)
+    is_new = pl.col("state") == "open"
+    return events.with_columns(
+        state=pl.when(is_new).then(pl.lit("lost")).otherwise("state"),
+        reason=pl.when(is_new).then(pl.lit(REFUSED)).otherwise("reason"),
+    )
 
 
 def _events_of_history(
@@ -312,7 +340,13 @@ def _states(
         series.select("source", "symbol", "calendar", "since", "until"),
         bars,
         clock,
-        absences=pl.concat([_absences(con, source), _listed(source, silent)]),
+        absences=pl.concat(
+            [
+                _absences(con, source),
+                _minutes_as_spans(source, silent, "no_trade"),
+                _minutes_as_spans(source, _refused(con, source), "refused"),
+            ]
+        ),
         late_after=coverage.LATE_AFTER if is_ours else None,
     )
 
@@ -358,14 +392,25 @@ def _expected(
     )
 
 
-def _listed(source: str, silent: pl.DataFrame) -> pl.DataFrame:
-    """Each silent minute as a span without a trade."""
-    return silent.select(
+def _minutes_as_spans(source: str, minutes: pl.DataFrame, state: str) -> pl.DataFrame:
+    """Each minute (symbol, ts) as a span in this state."""
+    return minutes.select(
         pl.lit(source).alias("source"),
         "symbol",
         from_ts="ts",
         to_ts=pl.col("ts") + MINUTE,
-        state=pl.lit("no_trade"),
+        state=pl.lit(state),
+    )
+
+
+def _refused(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
+    """symbol, ts of the minutes of which a file's row lies in quarantine."""
+    return frame(
+        con,
+        f"""
+        SELECT DISTINCT symbol, time_bucket(INTERVAL 1 MINUTE, ts) AS ts FROM core.quarantine
+        WHERE source = {literal(source)} AND starts_with(batch_id, {literal(f"{source}-import-")})
+          AND symbol IS NOT NULL AND ts IS NOT NULL""",
     )
 
 

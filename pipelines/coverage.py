@@ -4,7 +4,8 @@ The states of an expected minute, the first that fits:
 
     healed    there, and brought by the healer or another venue (origin heal, fallback)
     late      there, but its live feed (rest, stream) brought it more than `late_after` after it closed
-    no_trade  there with no volume and no trade; or absent where the venue or an imported file says so
+    no_trade  there with no volume and no trade; or absent where the venue or an imported file says so, and no row of
+              it was refused
     ok        there
     lost      absent, and the healer has given it up
     missing   absent
@@ -68,8 +69,8 @@ def states(
     bars:       source, symbol, ts, volume, trades, origin, revision, known_at; one row a key
     market_now: the clock of the series' source
     absences:   source, symbol, from_ts, to_ts (excluded), state: where an absent minute is known to be
-                `no_trade` (imported history, a venue that leaves out or nulls quiet minutes) or `lost`;
-                spans may overlap
+                `no_trade` (imported history, a venue that leaves out or nulls quiet minutes), `lost`, or
+                `refused`: a row came and is in quarantine, so it is not without a trade; spans may overlap
     late_after: None where the source's clock is not ours (a replica playing 2023): `known_at` is
 
     Only a first revision can be late: a corrected bar's `known_at` is that of its correction.
@@ -106,9 +107,9 @@ def _with_absences(expected: pl.DataFrame, absences: pl.DataFrame | None) -> pl.
     if absences is None or absences.is_empty():
         return expected.with_columns(pl.col("state").fill_null("missing"))
     absent = expected.filter(pl.col("state").is_null()).drop("state").sort("ts")
-    no_trade, lost = (_inside(absent, absences, state) for state in ("no_trade", "lost"))
+    no_trade, lost, refused = (_inside(absent, absences, state) for state in ("no_trade", "lost", "refused"))
     state = (
-        pl.when(no_trade)
+        pl.when(no_trade & ~refused)
         .then(pl.lit("no_trade"))
         .when(lost)
         .then(pl.lit("lost"))

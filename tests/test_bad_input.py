@@ -106,6 +106,24 @@ def test_impossible_bars_of_a_file_are_put_aside_word_for_word(lake: Lake, tmp_p
     assert (again.rows_loaded, again.rows_quarantined, again.chunks_known) == (0, 0, again.chunks)
 
 
+@pytest.mark.capability("ING-12")
+def test_a_minute_whose_row_was_refused_is_lost_and_not_without_a_trade(lake: Lake, tmp_path: Path):
+    rows = [f"2024-03-01T12:0{n}:00Z,100,102,99,101,5,1" for n in (0, 1, 2, 3, 6)]
+    spoilt = [rows[0], rows[1].replace("102", "x"), rows[2].replace("102", "nan"), *rows[3:]]
+    _, source, told = imported(lake, tmp_path, [HEADER, *spoilt], interval="1m")
+    assert list(told) == [3, 4]
+    counted = f"SELECT expected, ok, no_trade, missing, healed, lost FROM coverage WHERE source = '{source}'"
+    assert lake.rows(counted) == [(7, 3, 2, 0, 0, 2)]
+    gaps = (
+        f"SELECT minute(from_ts), minute(to_ts), minutes, state, reason FROM gaps WHERE source = '{source}'"
+    )
+    assert lake.rows(gaps) == [(1, 3, 2, "lost", "the gate refused its row: it is in quarantine")]
+    (tmp_path / "bars.csv").write_text("\n".join([HEADER, *rows]))
+    history.import_file(lake.con, lake.context, "mended", tmp_path / "bars.csv", source, "ABC", "1m")
+    assert lake.rows(counted) == [(7, 5, 2, 0, 0, 0)]
+    assert lake.rows(gaps) == [(1, 3, 2, "healed", "all minutes have come")]
+
+
 def test_rows_out_of_order_and_doubled_are_one_series(lake: Lake, tmp_path: Path):
     rows = [f"2024-03-01T12:0{n}:00Z,100,102,99,10{n % 2},5,1" for n in range(5)]
     contradicts = "2024-03-01T12:01:00Z,100,102,99,100.5,5,1"

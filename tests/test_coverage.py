@@ -214,7 +214,10 @@ MINUTES = st.one_of(st.integers(0, 45), st.integers(24 * 60, 24 * 60 + 15)).map(
 BARS = st.dictionaries(st.tuples(st.sampled_from(["A", "B"]), MINUTES), FACTS, max_size=40)
 SPANS = st.lists(
     st.tuples(
-        st.sampled_from(["A", "B"]), MINUTES, st.integers(0, 30), st.sampled_from(["no_trade", "lost"])
+        st.sampled_from(["A", "B"]),
+        MINUTES,
+        st.integers(0, 30),
+        st.sampled_from(["no_trade", "lost", "refused"]),
     ),
     max_size=6,
 )
@@ -293,7 +296,9 @@ def by_hand(symbol: str, ts: datetime, known: dict, absent: list, now: datetime)
         for name, start, count, state in absent
         if name == symbol and start <= ts < start + count * MINUTE
     }
-    return "no_trade" if "no_trade" in said else "lost" if "lost" in said else "missing"
+    if "no_trade" in said and "refused" not in said:
+        return "no_trade"
+    return "lost" if "lost" in said else "missing"
 
 
 def test_five_hundred_series_are_judged_at_once():
