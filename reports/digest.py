@@ -7,7 +7,16 @@ from typing import Any
 
 from pipelines.market import utc
 from reports.notify.message import SIMULATED, Facts, Message, Site, cleaned, fill
-from reports.notify.wording import Line, alert_line, clock, episode_line, number, of_many, pair_line
+from reports.notify.wording import (
+    Line,
+    alert_line,
+    clock,
+    episode_line,
+    first_firing,
+    number,
+    of_many,
+    pair_line,
+)
 from reports.text import duration, gap_extent
 
 
@@ -40,6 +49,7 @@ def digest(facts: Facts, site: Site | None = None) -> Message:
         },
         "drawn": _drawn(sections),
         "first_alert": facts["alerts"][0]["id"] if facts["alerts"] else "",
+        "first_firing": first_firing(facts["alerts"]),
         "links": {name: site.link(path) for name, path in _PAGES.items()},
         "archive": site.link(f"digests/{stamp(until)}.html"),
         **sections,

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.alerts.columns import ANOMALY_OF
 from pipelines.alerts.episodes import episodes
 from pipelines.alerts.grouping import alert_facts, message_id
 from pipelines.alerts.rules import SEVERITIES
@@ -62,15 +63,19 @@ def digest_facts(
     sources: source, lag_s, state.  closes: recent closes for the sparklines of the series shown.
     """
     apart = pl.col("kind").is_in(TOLD_APART)
-    found = [_jsonable(row) for row in episodes(anomalies.filter(~apart), until).iter_rows(named=True)]
+    told = [
+        alert for alert in alerts if alert.fired_at and (alert.is_open or utc(alert.seen_at) >= utc(since))
+    ]
+    ended = _ended(told)
+    found = [
+        _jsonable(_closed(row, ended))
+        for row in episodes(anomalies.filter(~apart), until).iter_rows(named=True)
+    ]
     shown = found[:SHOWN]
     lines = dict(closes or {})
     for row in shown:  # a series' line stands beside its first row only
         row["spark"] = list(lines.pop(Series(row["source"], row["symbol"] or ""), ()))
     stretched = _stretched(pairs)
-    told = [
-        alert for alert in alerts if alert.fired_at and (alert.is_open or utc(alert.seen_at) >= utc(since))
-    ]
     return {
         "kind": "digest",
         "since": utc(since).isoformat(),
@@ -93,6 +98,28 @@ def digest_facts(
         "sources": [_jsonable(row) for row in sources.iter_rows(named=True)] if sources is not None else [],
         "runs": _runs(runs),
     }
+
+
+def _ended(alerts: Iterable[Alert]) -> dict[tuple[str | None, str | None, str], datetime]:
+    """(source, symbol, kind) -> when the last of its alerts ended; those that fire are not in it."""
+    ended: dict[tuple[str | None, str | None, str], datetime] = {}
+    for alert in sorted(alerts, key=lambda alert: alert.seen_at):
+        column = str(alert.evidence.get("column") or "")
+        thing = (alert.labels.source, alert.labels.symbol, ANOMALY_OF.get(column, column))
+        if alert.resolved_at:
+            ended[thing] = utc(alert.resolved_at)
+        else:
+            ended.pop(thing, None)
+    return ended
+
+
+def _closed(
+    episode: dict[str, Any], ended: Mapping[tuple[str | None, str | None, str], datetime]
+) -> dict[str, Any]:
+    """The episode, over if the alert that told of it has ended since its last bar began."""
+    end = ended.get((episode["source"], episode["symbol"], episode["kind"]))
+    is_over = end is not None and utc(episode["last"]) < end
+    return episode | {"state": "over"} if is_over else episode
 
 
 def _told(alert: Alert, silences: Sequence[Silence]) -> dict[str, Any]:

@@ -72,13 +72,25 @@ WORDS: Mapping[str, Words] = {
     "volatility_20": Words("Volatility (20)"),
     "close": Words("Close"),
     "volume": Words("Volume"),
-    "latency_p99_ms": Words("Latency p99, received to landed", " ms"),
+    "latency_p99_ms": Words("Latency p99 (received to landed)", " ms"),
     "stale_s": Words("Silent for", " s"),
     "gap_minutes": Words("Missing minutes", " min"),
     "corr": Words("Correlation"),
     "half_life_bars": Words("Half-life", " bars"),
 }
 """Columns without an entry are called by their own name."""
+
+ANOMALY_OF: Mapping[str, str] = {
+    "volume_ratio": "volume",
+    "dev_20_pct": "price_spike",
+    "rsi_14": "rsi_extreme",
+    "zscore": "spread",
+    "volatility_20": "volatility",
+    "gap_minutes": "gap",
+    "stale_s": "stale",
+    "latency_p99_ms": "latency",
+}
+"""The kind of anomaly that looks at the same column."""
 
 COMPANIONS: Mapping[str, tuple[str, ...]] = {
     "volume_ratio": ("volume",),

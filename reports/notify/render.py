@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.alerts.rules import SEVERITIES
 from reports.digest import digest
 from reports.notify.message import SIMULATED, Facts, Message, Site, cleaned, fill
-from reports.notify.wording import Line, alert_line, clock, of_many
+from reports.notify.wording import Line, alert_line, clock, first_firing, of_many
 from reports.text import duration
 
 LATE = timedelta(minutes=3)
@@ -44,6 +44,7 @@ def alert_message(facts: Facts, site: Site, waited: timedelta = timedelta()) -> 
         "late": _late(at, waited),
         "alerts": lines,
         "first_alert": told[0]["id"] if told else "",
+        "first_firing": first_firing(told),
         "links": {"site": site.link("index.html"), "alerts": site.link("alerts/index.html")},
     }
     return Message(

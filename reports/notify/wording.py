@@ -117,6 +117,11 @@ def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
     )
 
 
+def first_firing(alerts: Sequence[Facts]) -> str:
+    """The id of the first alert that is not over: there is nothing to acknowledge or to silence in the others."""
+    return next((str(alert["id"]) for alert in alerts if alert["state"] != "resolved"), "")
+
+
 def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
     """An episode of anomalies as a line, shown by its worst bar."""
     is_over = episode["state"] == "over"
@@ -254,7 +259,7 @@ def _over(alert: Facts) -> str:
     begun, ended = alert.get("fired_at") or alert.get("started_at"), alert.get("resolved_at")
     if not begun or not ended:
         return "over"
-    return f"after {duration(datetime.fromisoformat(ended) - datetime.fromisoformat(begun))}"
+    return f"over after {duration(datetime.fromisoformat(ended) - datetime.fromisoformat(begun))}"
 
 
 def _series_link(row: Facts, site: Site) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from pipelines.alerts.columns import ANOMALY_OF
 from pipelines.alerts.silences import silence_of, subjects_of
 from pipelines.market import Series, naive
 from reports.pages.shapes import spark
@@ -27,35 +28,52 @@ from reports.text import (
     usual_of,
 )
 
-RECENT = timedelta(minutes=30)
+PATIENCE = timedelta(minutes=5)
+"""How long after its bar an anomaly is still on: until the next bar is judged, a venue's delay included."""
 MOST_PAIR_EVENTS = 2
 
 
 def abnormal(snap: Snapshot) -> list[dict[str, Any]]:
-    """Firing alerts, worst first, then fresh anomalies that no alert covers; one row a subject and kind."""
+    """Firing alerts, then anomalies that are still on and of which no alert tells; one row a subject and kind.
+
+    The gravest first. An anomaly that an alert told, and that ended with it, is over.
+    """
     rows = [_from_alert(snap, alert) for alert in snap.open_alerts]
-    covered = {(row["source"], row["symbol"], row["column"]) for row in rows}
-    recent = snap.watched_anomalies.filter(pl.col("ts") >= snap.at - RECENT)
-    for anomaly in recent.sort("ts", descending=True).iter_rows(named=True):
-        row = _from_anomaly(snap, anomaly)
-        mark = (row["source"], row["symbol"], row["column"])
-        if mark not in covered:
-            covered.add(mark)
-            rows.append(row)
+    told = _told(snap)
+    seen = set()
+    for anomaly in _still_on(snap).iter_rows(named=True):
+        is_pair = anomaly["symbol"] in snap.pair_names
+        thing = ("" if is_pair else anomaly["source"], anomaly["symbol"], anomaly["kind"])
+        if thing not in seen and (thing not in told or anomaly["ts"] >= told[thing]):
+            rows.append(_from_anomaly(snap, anomaly))
+            seen.add(thing)
     rank = {"critical": 0, "high": 1, "medium": 2, "info": 3}
     return sorted(rows, key=lambda r: (rank.get(r["severity"], 9), -abs(r["strength"] or 0)))
 
 
-COLUMN_KIND = {
-    "volume_ratio": "volume",
-    "dev_20_pct": "price_spike",
-    "rsi_14": "rsi_extreme",
-    "zscore": "spread",
-    "volatility_20": "volatility",
-    "gap_minutes": "gap",
-    "stale_s": "stale",
-    "latency_p99_ms": "latency",
-}
+def _told(snap: Snapshot) -> dict[tuple[str, str | None, str], datetime]:
+    """(source, or "" of a pair; symbol or pair; kind) -> up to when its alerts tell of it: to now while one fires."""
+    told: dict[tuple[str, str | None, str], datetime] = {}
+    for alert in snap.alerts.filter(pl.col("fired_at").is_not_null()).iter_rows(named=True):
+        thing = ("" if alert["pair"] else alert["source"], alert["pair"] or alert["symbol"], kind_of(alert))
+        until = alert["resolved_at"] if alert["state"] == "resolved" else snap.at + PATIENCE
+        told[thing] = max(until, told.get(thing, until))
+    return told
+
+
+def _still_on(snap: Snapshot) -> pl.DataFrame:
+    """The anomalies of the bars that are the newest of their width, newest first."""
+    widths = pl.col("interval").replace_strict(
+        snap.options.widths, default=timedelta(minutes=1), return_dtype=pl.Duration("us")
+    )
+    until = pl.col("ts") + widths + pl.max_horizontal(widths, pl.lit(PATIENCE))
+    return snap.watched_anomalies.filter(until >= snap.at).sort("ts", descending=True, maintain_order=True)
+
+
+def kind_of(alert: Row) -> str:
+    """The kind of anomaly that an alert is about: of the column its rule reads; the column where there is none."""
+    column = str(evidence(alert).get("column") or alert["rule"] or "")
+    return ANOMALY_OF.get(column, column)
 
 
 def evidence(alert: Row) -> dict[str, Any]:
@@ -69,8 +87,7 @@ def evidence(alert: Row) -> dict[str, Any]:
 
 def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
     facts = evidence(alert)
-    column = str(facts.get("column") or alert["rule"] or "")
-    kind = COLUMN_KIND.get(column, column)
+    kind = kind_of(alert)
     key = Series(alert["source"] or "", alert["symbol"] or "")
     baseline = facts.get("baseline") or {}
     observed = baseline.get("observed", alert["value"])
@@ -90,9 +107,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "baseline": baseline.get("value"),
         "shown": quantity(observed, kind),
         "usual": usual(kind, baseline["value"]) if baseline else _limit(kind, alert["threshold"]),
-        "measure": quantity(alert["value"], kind)
-        if column == "volatility_20"
-        else _measure(kind, alert["value"]),
+        "measure": quantity(alert["value"], kind) if kind == "volatility" else _measure(kind, alert["value"]),
         "strength": _strength(kind, alert["value"], alert["threshold"]),
         "since": alert["fired_at"] or alert["started_at"],
         "acked": alert["acked_at"] is not None,

@@ -25,7 +25,7 @@ class Recipe:
 RECIPES = (
     Recipe("The last price of everything", "SELECT source, symbol, ts, price\nFROM latest_price\nORDER BY source, symbol"),
     Recipe("Unusual volume in the last bars, strongest first", "SELECT o.symbol, o.interval, o.ts, o.volume, i.volume_ratio, i.volume_robust_z\nFROM ohlcv AS o JOIN indicators AS i USING (source, symbol, interval, ts)\nWHERE o.interval = '15m' AND i.volume_ratio > 1.5 AND o.ts >= (SELECT max(ts) FROM bars) - INTERVAL 1 DAY\nORDER BY i.volume_ratio DESC, o.symbol, o.ts", "The baseline never contains the judged bar nor its session."),
-    Recipe("Price, change and volatility of each symbol by hour", "SELECT symbol, ts, close, ret_log, minutes, minutes_expected\nFROM ohlcv\nWHERE interval = '1h' AND is_complete\nORDER BY ts DESC, symbol"),
+    Recipe("Price, change and volatility of each symbol by hour", "SELECT source, symbol, ts, close, ret_log, volatility_20\nFROM ohlcv LEFT JOIN indicators USING (source, symbol, interval, ts)\nWHERE interval = '1h' AND is_complete\nORDER BY ts DESC, source, symbol", "Volatility: of the log returns of the 20 bars before, per bar."),
     Recipe("Pairs that hold, and how far they are stretched", "SELECT pair, beta_ols, p_max, q_bh, half_life_bars, zscore, state\nFROM pair_stats\nQUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) = 1 AND is_cointegrated\nORDER BY abs(zscore) DESC", "The larger p of both orders, corrected over all pairs, decides."),
     Recipe("Anomalies of the last day by kind", "SELECT kind, severity, count(*) AS n, max(abs(zscore)) AS largest_z, max(ratio) AS largest_ratio\nFROM anomalies\nWHERE ts >= (SELECT max(ts) FROM bars) - INTERVAL 1 DAY\nGROUP BY ALL ORDER BY n DESC, kind, severity"),
     Recipe("What was missing, and what became of it", "SELECT source, symbol, from_ts, to_ts, minutes, state, origin\nFROM gaps\nORDER BY from_ts DESC, source, symbol"),
@@ -60,9 +60,13 @@ def answer(con: read.Connection, recipe: Recipe, number: int) -> dict[str, Any]:
         result = con.execute(f"SELECT * FROM ({recipe.sql}) LIMIT {MOST_ROWS}")
         columns = [column[0] for column in result.description or ()]
         rows = [[cell(value) for value in row] for row in result.fetchall()]
+        counted = (
+            con.execute(f"SELECT count(*) FROM ({recipe.sql})").fetchone() if len(rows) == MOST_ROWS else None
+        )
+        total = counted[0] if counted else len(rows)
         error = ""
     except Exception as problem:  # noqa: BLE001 - whatever the database says is what the reader must see
-        columns, rows, error = [], [], str(problem).splitlines()[0]
+        columns, rows, total, error = [], [], 0, str(problem).splitlines()[0]
     return {
         "id": f"q{number}",
         "question": recipe.question,
@@ -70,6 +74,7 @@ def answer(con: read.Connection, recipe: Recipe, number: int) -> dict[str, Any]:
         "note": recipe.note,
         "columns": columns,
         "rows": rows,
+        "total": total,
         "error": error,
         "slow": time.perf_counter() - started > 1,
     }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
+from pipelines.market import Interval
 from reports.pages.shapes import heat
+
+LATE_BARS = 3
+"""How many bars a source may be behind the newest without a word: venues deliver at different speeds."""
 
 
 def matrix(rows: pl.DataFrame, most: int = 12) -> dict[str, Any] | None:
@@ -30,7 +35,8 @@ def matrix(rows: pl.DataFrame, most: int = 12) -> dict[str, Any] | None:
         "interval": rows["interval"][0],
         "lookback": rows["lookback"][0],
         "bars": _bars(value, shown, rows["lookback"][0]),
-        "as_of": rows["as_of"][0],
+        "as_of": rows["as_of"].max(),
+        "behind": _behind(rows),
         "total": len(names),
         "names": [(name, short(name)) for name in shown],
         "lines": [
@@ -38,6 +44,16 @@ def matrix(rows: pl.DataFrame, most: int = 12) -> dict[str, Any] | None:
             for name in shown
         ],
     }
+
+
+def _behind(rows: pl.DataFrame) -> list[tuple[str, datetime]]:
+    """(source, its newest bar) where that is not the matrix's newest: each source is computed on its own bars."""
+    own = rows.filter(pl.col("symbol_a") == pl.col("symbol_b"))
+    source = pl.col("symbol_a").str.split(":").list.first().alias("source")
+    newest = own.group_by(source, maintain_order=True).agg(pl.col("as_of").max())
+    late = Interval.parse(rows["interval"][0]).delta * LATE_BARS
+    behind = newest.filter(pl.col("as_of") < pl.col("as_of").max() - late)
+    return list(behind.iter_rows())
 
 
 def _bars(value: dict[tuple[str, str], dict[str, Any]], shown: list[str], lookback: int) -> str:

@@ -69,6 +69,7 @@ def _row(snap: Snapshot, now: dict[str, Any], worst: dict[Series, str]) -> dict[
         "zscore": pane.get("zscore_20"),
         "rsi": pane.get("rsi_14"),
         "day": day,
+        "tone": None if day_ago is None else "down" if now["last"] < day_ago else "up",
         "severity": worst.get(key),
         "calendar": snap.calendars.get(key, ""),
     }

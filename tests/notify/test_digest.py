@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import polars as pl
 import pytest
 
+from pipelines.alerts.rules import BUILT_IN
 from pipelines.market import Series
 from reports.digest import digest
 from reports.digest_facts import digest_facts
 from reports.notify.message import SIMULATED, Site
 from reports.notify.render import render
 from reports.notify.wording import number, spark
-from tests.alerts.conftest import NOON
-from tests.notify.conftest import an_anomaly
+from tests.alerts.conftest import NOON, minute
+from tests.notify.conftest import an_anomaly, fired
 
 VOID = {"meta", "br", "img", "link", "hr"}
 
@@ -164,6 +166,48 @@ def test_the_gravest_that_fires_comes_first_and_gives_the_subject_its_word(alert
     assert one.lines[1].startswith("RESOLVED ETHUSDT")
     two = render(alert_row["facts"] | {"alerts": [lesser, fires]}, Site())
     assert two.subject == "2 alerts up to CRITICAL: BTCUSDT, ETHUSDT"
+
+
+def test_only_what_still_fires_is_to_be_seen_or_silenced(alert_row):
+    fires, other = alert_row["facts"]["alerts"]
+    over = {**other, "state": "resolved", "resolved_at": alert_row["facts"]["at"]}
+    for alerts, names in (([over], []), ([over, fires], [fires["id"]])):
+        message = render(alert_row["facts"] | {"alerts": alerts}, Site())
+        for said in (message.text, Reader(message.html).text):
+            assert re.findall(r"alerts ack (\w+)", said) == names
+            assert re.findall(r"alerts silence (\w+)", said) == names
+            assert "tapewatch explain" in said
+
+
+def test_what_is_over_reads_as_the_time_it_lasted_and_no_line_ends_in_a_comma(alert_row):
+    slow = alert_row["facts"]["alerts"][0] | {
+        "state": "resolved", "symbol": None, "interval": None, "source": "yahoo", "evidence": {"column": "latency_p99_ms", "operator": ">"},
+        "fired_at": "2026-11-20T12:01:00+00:00", "resolved_at": "2026-11-20T12:02:00+00:00",
+    }  # fmt: skip
+    message = render(alert_row["facts"] | {"alerts": [slow]}, Site())
+    assert "Latency p99 (received to landed) over after 60 s" in re.sub(" +", " ", message.text)
+    moment = an_anomaly(-170, "TSLA", "rsi_extreme", "medium", 81.2, 70.0)
+    said = digest(
+        digest_facts(
+            NOON - timedelta(hours=3), NOON, anomalies=pl.DataFrame([moment]).cast({"zscore": pl.Float64})
+        )
+    ).text
+    assert "limit 70\n" in said
+
+
+def test_an_episode_whose_alert_has_ended_is_not_still_on(facts):
+    rule = next(rule for rule in BUILT_IN if rule.name == "price")
+    alert = fired("XRPUSDT")[0]
+    ended = replace(alert, state="resolved", resolved_at=minute(3), seen_at=minute(3))
+    spike = an_anomaly(0, "XRPUSDT", "price_spike", "critical", 0.66, 0.61, interval="1m")
+    frame = pl.DataFrame([spike]).cast({"zscore": pl.Float64})
+    states = [
+        digest_facts(NOON - timedelta(hours=1), minute(5), anomalies=frame, alerts=[one])["episodes"][0][
+            "state"
+        ]
+        for one in (alert, ended)
+    ]
+    assert (rule.name, states) == (alert.rule, ["open", "over"])
 
 
 @pytest.mark.capability("ALR-05")

@@ -4,12 +4,17 @@ import re
 import shutil
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, timedelta
 
+import polars as pl
 import pytest
 
+from reports import render
+from reports.pages import correlations
 from reports.pages.shell import NAVIGATION
 from reports.site import publish
+from reports.snapshot import take
 from tests.lakes import copied
 from tests.site import market
 from tests.site.conftest import options
@@ -300,6 +305,39 @@ def test_on_a_phone_tables_need_no_sideways_scroll_and_long_ones_are_folded(look
     assert page.evaluate(shown) == 12
     page.locator("#spells").locator("xpath=../following-sibling::button").click()
     assert page.evaluate(shown) > 12
+
+
+@pytest.mark.capability("UI-06")
+@pytest.mark.parametrize("width", [1280, 1600])
+def test_on_a_desk_nothing_is_cut_at_a_panel_s_edge_nor_in_the_menu(look, site, width):
+    cut = "Array.from(document.querySelectorAll('main .scroll, .nav')).filter(e => e.scrollWidth > e.clientWidth + 1).map(e => [e.textContent.slice(0, 40), e.scrollWidth - e.clientWidth])"
+    page = look(site, "index.html", width=width)
+    for path in (
+        "index.html",
+        "symbols/index.html",
+        "symbols/binance-BTCUSDT.html",
+        "symbols/yahoo-AAPL.html",
+        "symbols/binance-NEWUSDT.html",
+        "pairs/index.html",
+        "alerts/index.html",
+        "anomalies/index.html",
+        "correlations/index.html",
+    ):
+        page.goto(f"file://{site / path}")
+        page.clock.run_for(500)
+        assert page.evaluate(cut) == [], path
+
+
+@pytest.mark.capability("UI-06")
+def test_on_a_phone_a_wide_matrix_keeps_its_figures_and_names_readable(look, lake, site_copy):
+    snap = take(lake[0], options())
+    twins = snap.correlations.with_columns(pl.col("symbol_a", "symbol_b") + "-B")
+    some = replace(snap, correlations=pl.concat([snap.correlations, twins]))
+    (site_copy / "correlations/index.html").write_bytes(render.html(correlations.page(some), some))
+    page = look(site_copy, "correlations/index.html", width=390)
+    cut = "Array.from(document.querySelectorAll('.heat td, .heat tbody th')).filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"
+    assert page.locator(".heat td").count() > 18 * 18
+    assert page.evaluate(cut) == []
 
 
 def test_on_a_phone_the_legends_of_a_chart_stand_above_its_lines(look, site):

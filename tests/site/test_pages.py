@@ -16,6 +16,7 @@ from reports.options import RuleInForce
 from reports.pages import abnormal, correlations, overview, quality, runs
 from reports.pages.anomalies import gravest, index_page
 from reports.pages.health import run_summary
+from reports.pages.movers import movers
 from reports.pages.others import methods_page
 from reports.pages.shell import NAVIGATION
 from reports.pages.spells import spells
@@ -164,6 +165,43 @@ def test_what_is_abnormal_is_listed_worst_first_with_its_evidence(lake):
     assert (volume["measure"], volume["baseline"], volume["value"]) == ("8.5×", 41.2, 352.0)
 
 
+def test_what_an_alert_tells_is_told_once_and_what_is_over_is_not_abnormal_now(lake):
+    snap = take(lake[0], options())
+    fit = snap.newest_fits[0]
+    model, base = snap.anomalies.head(1), snap.alerts.filter(pl.col("state") == "firing").head(1)
+
+    def anomaly(source, symbol, kind, minutes_ago, interval="1m"):
+        ts = pl.lit(snap.at.replace(second=0) - timedelta(minutes=minutes_ago)).cast(pl.Datetime("us"))
+        return model.with_columns(
+            source=pl.lit(source), symbol=pl.lit(symbol, pl.String), kind=pl.lit(kind), ts=ts,
+            interval=pl.lit(interval, pl.String), id=pl.lit(f"{symbol}{kind}"),
+        )  # fmt: skip
+
+    def alert(column, resolved_ago=None, **labels):
+        ended = None if resolved_ago is None else snap.at - timedelta(minutes=resolved_ago)
+        return base.with_columns(
+            id=pl.lit(column), state=pl.lit("firing" if ended is None else "resolved"), evidence=pl.lit(f'{{"column": "{column}"}}'),
+            resolved_at=pl.lit(ended, pl.Datetime("us")), **{k: pl.lit(labels.get(k), pl.String) for k in ("source", "symbol", "pair")},
+        )  # fmt: skip
+
+    found = pl.concat([
+        anomaly("yahoo", None, "latency", 3, None), anomaly("binance", fit["pair"], "spread", 2),
+        anomaly("binance", "BTCUSDT", "volume", 2), anomaly("binance", "ETHUSDT", "volume", 2),
+        anomaly("binance", "ETHUSDT", "rsi_extreme", 21), anomaly("yahoo", "NVDA", "price_spike", 110, "1h"),
+    ])  # fmt: skip
+    alerts = pl.concat([
+        alert("latency_p99_ms", 2, source="yahoo"), alert("zscore", pair=fit["pair"]),
+        alert("volume_ratio", 20, source="binance", symbol="BTCUSDT"), alert("volume_ratio", source="other", symbol="ETHUSDT"),
+    ])  # fmt: skip
+    rows = abnormal.abnormal(replace(snap, anomalies=found, alerts=alerts))
+    assert {(row["source"], row["symbol"], row["column"]) for row in rows if not row["is_alert"]} == {
+        ("binance", "BTCUSDT", "volume"),
+        ("binance", "ETHUSDT", "volume"),
+        ("yahoo", "NVDA", "price_spike"),
+    }
+    assert sum(row["is_alert"] for row in rows) == 2
+
+
 def test_events_since_the_digest_are_newest_first_and_many_pairs_are_one_line(lake):
     snap = take(lake[0], options())
     events = abnormal.since(snap, market.AT.replace(hour=14, minute=59))
@@ -205,6 +243,8 @@ def test_the_cookbook_shows_answers_and_no_query_fails(site):
     said = plain(site, "sql/index.html")
     assert "The query failed" not in said
     assert "SELECT source, symbol, ts, price" in said
+    assert re.search(r"8 of \d{2,} rows", said)
+    assert "close, ret_log, volatility_20" in said
     assert "binance" in said
 
 
@@ -387,6 +427,32 @@ def test_correlations_say_how_many_bars_there_are_and_not_how_many_were_asked_fo
         "1m returns, 71 to 224 bars",
         "1m returns, 388 to 1,424 bars",
     ]
+
+
+def test_a_source_that_is_behind_is_told_and_does_not_date_the_matrix(lake):
+    snap = take(lake[0], options())
+    old = snap.correlations.head(1).with_columns(
+        symbol_a=pl.lit("aaa:OLD"), symbol_b=pl.lit("aaa:OLD"), as_of=pl.lit(datetime(2026, 11, 17, 15, 29)).cast(pl.Datetime("us"))
+    )  # fmt: skip
+    some = replace(snap, correlations=pl.concat([old, snap.correlations]))
+    said = render.html(correlations.page(some), some).decode()
+    assert said.count("2026-11-20 15:41:00 UTC, aaa only to 2026-11-17 15:29;") == 1
+    assert "only to" not in render.html(correlations.page(snap), snap).decode()
+
+
+def test_the_little_line_has_the_colour_of_the_change_beside_it(lake):
+    for row in movers(take(lake[0], options())):
+        change = row["ret_24h"]
+        assert row["tone"] == (None if change is None else "down" if change < 0 else "up")
+
+
+def test_a_check_that_saw_no_rows_is_not_called_passed():
+    def note(*observed):
+        return overview._passed([{"observed": text} for text in observed])
+
+    assert note("0 of 0 rows", "0 of 0 rows") == "no rows to judge yet"
+    assert note("0 of 0 rows", "0 of 9 rows") == "all pass, 1 on no rows"
+    assert (note("0 of 9 rows"), note()) == ("all pass", "none ran yet")
 
 
 def test_every_kind_of_anomaly_has_its_limit_on_the_methods_page(lake):
