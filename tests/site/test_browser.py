@@ -308,7 +308,7 @@ def test_on_a_phone_tables_need_no_sideways_scroll_and_long_ones_are_folded(look
 
 
 @pytest.mark.capability("UI-06")
-@pytest.mark.parametrize("width", [1280, 1600])
+@pytest.mark.parametrize("width", [1100, 1280, 1600])
 def test_on_a_desk_nothing_is_cut_at_a_panel_s_edge_nor_in_the_menu(look, site, width):
     cut = "Array.from(document.querySelectorAll('main .scroll, .nav')).filter(e => e.scrollWidth > e.clientWidth + 1).map(e => [e.textContent.slice(0, 40), e.scrollWidth - e.clientWidth])"
     page = look(site, "index.html", width=width)
@@ -322,6 +322,8 @@ def test_on_a_desk_nothing_is_cut_at_a_panel_s_edge_nor_in_the_menu(look, site, 
         "alerts/index.html",
         "anomalies/index.html",
         "correlations/index.html",
+        "quality/index.html",
+        "runs/index.html",
     ):
         page.goto(f"file://{site / path}")
         page.clock.run_for(500)
