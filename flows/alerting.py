@@ -37,6 +37,7 @@ PRIVATE = ("data_dir", "site_dir", "channel.")
 """Settings that stay off the pages: they may be public, and these name folders and people."""
 CATCH_UP = timedelta(hours=6)
 """Rows older than this against their source's clock are history: they make anomalies, not alerts."""
+_ROWS_OF = ("source", "symbol", "interval")
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,11 @@ def site_options(
 
 
 def _live_rows(derived: Derived) -> pl.DataFrame | None:
-    """The rows of polled sources that are recent by their source's clock, complete ones only."""
+    """The rows of polled sources that are recent by their source's clock, complete ones only.
+
+    Of a series that begins here, of each interval the newest row alone: nobody watched what its first fetch brings
+    of the time before.
+    """
     if derived.rows.is_empty() or not derived.clocks:
         return None
     horizon = pl.col("source").replace_strict(
@@ -178,7 +183,14 @@ def _live_rows(derived: Derived) -> pl.DataFrame | None:
         default=None,
         return_dtype=pl.Datetime("us"),
     )
-    return derived.rows.filter(pl.col("is_complete"), pl.col("ts") >= horizon)
+    begins = (pl.col("bars_seen").min() == 1).over(_ROWS_OF)
+    is_newest = pl.col("ts") == pl.col("ts").max().over(_ROWS_OF)
+    return (
+        derived.rows.with_columns(begins=begins)
+        .filter(pl.col("is_complete"), pl.col("ts") >= horizon)
+        .filter(~pl.col("begins") | is_newest)
+        .drop("begins")
+    )
 
 
 def _in_force(rule: Rule, silences: Sequence[Silence]) -> RuleInForce:

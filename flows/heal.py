@@ -1,4 +1,4 @@
-"""Every ten minutes: the inbox is taken in, and open gaps are worked off or admitted.
+"""Every ten minutes: the inbox is taken in, open gaps are worked off or admitted, and history that is owed is loaded.
 
 A gap is asked of the source itself, then of its standbys, then of its archives. A minute that every way has answered
 without is `lost`, with what each of them said; before that it stays open and is asked for again, and afterwards once
@@ -27,6 +27,7 @@ from flows.covering import DAYS, Covered, cover, known_gaps, run_covering, store
 from flows.heal_trades import TradesHealed, heal_trades
 from flows.history import Brought
 from flows.inbox import take_in
+from flows.owed import load_owed
 from flows.run_names import run_name
 from flows.runs import recorded
 from flows.scheduled import scheduled_start
@@ -384,13 +385,27 @@ def inbox() -> dict[str, int]:
     return {name: brought.rows_loaded for name, brought in taken.done.items()}
 
 
+@task(name="load owed history")
+def owed_history() -> int:
+    """The configured history of series that were added since the start, or whose venue was away at it; bars loaded."""
+    context = assemble()
+    with writing(context) as con:
+        brought = load_owed(con, context, str(flow_run.id or uuid4()), naive(datetime.now(UTC)))
+    for problem in sorted({problem for one in brought for problem in one.problems})[:5]:
+        get_run_logger().warning(problem)
+    return sum(one.rows_loaded for one in brought)
+
+
 @flow(name="heal", timeout_seconds=300, log_prints=False, flow_run_name=run_name)
 def heal(give_up_minutes: int = 60) -> dict[str, Any]:
     """The inbox taken in; missing minutes asked for again: of their source, its fallback venues, Binance's archives.
+
+    Then a part of the configured history that nobody has asked for yet.
 
     Args:
         give_up_minutes: How old a gap must be before it may be called lost.
     """
     numbers: dict[str, Any] = {"inbox": inbox(), **heal_gaps(give_up_minutes)}
+    numbers["history"] = owed_history()
     get_run_logger().info("heal: %s", numbers)
     return numbers

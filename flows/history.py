@@ -100,16 +100,17 @@ def backfill(
     symbols: Sequence[str] = (),
     with_derive: bool = True,
     progress: Progress | None = None,
+    most: int | None = None,
 ) -> Brought:
     """Bars of [start, end) (UTC, end at most the venue's last closed minute) of the configured series.
 
     source, symbols: narrow it down; a symbol need not be configured. One source after the other, newest chunks first; a chunk that was
-    answered is not asked for again, so that a killed backfill goes on where it stopped.
+    answered is not asked for again, so that a killed backfill goes on where it stopped. most: so many chunks of a source.
     The run leaves its row in `runs`. Raises TapewatchError for an unknown source or an empty span; a venue's failures
     are in `problems`.
     """
     with history_turn(context), recorded(con, context, run_id, "backfill") as tally:
-        brought = _backfill(con, context, run_id, start, end, source, symbols, with_derive, progress)
+        brought = _backfill(con, context, run_id, start, end, source, symbols, with_derive, progress, most)
         brought.tell(tally)
     return brought
 
@@ -124,6 +125,7 @@ def _backfill(
     symbols: Sequence[str],
     with_derive: bool,
     progress: Progress | None,
+    most: int | None,
 ) -> Brought:
     configured = context.feeds(for_history=True)
     feeds = [feed for feed in configured if source in (None, feed.source.name)]
@@ -131,10 +133,11 @@ def _backfill(
         names = ", ".join(feed.source.name for feed in configured)
         raise TapewatchError(f"source {source!r} is not configured; there are {names}")
     brought = Brought()
-    plans = [_plan(con, context, feed, symbols, start, end, brought) for feed in feeds]
+    found = [_plan(con, context, feed, symbols, start, end, brought) for feed in feeds]
+    plans = [replace(plan, work=plan.work[:most]) for plan in found if plan]
     stores = context.stores(con, run_id)
-    done, total = 0, sum(len(plan.work) for plan in plans if plan)
-    for plan, fetched in [(plan, chunks.Fetched(plan.work)) for plan in plans if plan]:
+    done, total = 0, sum(len(plan.work) for plan in plans)
+    for plan, fetched in [(plan, chunks.Fetched(plan.work)) for plan in plans]:
         problems = len(brought.problems)
         for chunk, got in fetched:
             if progress:

@@ -13,13 +13,15 @@ import polars as pl
 import pytest
 
 from flows import chunks, history
+from flows import owed as owing
 from flows.context import assemble
 from flows.history_turn import history_turn
+from flows.owed import load_owed, owed
 from pipelines.market import naive
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, new_lake
-from tests.test_ingest import NOW, assert_complete, held, run_minute, sources_at
+from tests.test_ingest import MINUTE, NOW, assert_complete, held, run_minute, sources_at
 from warehouse.connect import transaction
 from warehouse.errors import TapewatchError
 
@@ -86,6 +88,35 @@ def test_what_was_answered_is_not_asked_again_by_a_backfill_that_begins_at_anoth
         (2, 3, 5),
     ]
     assert lake.one("SELECT count(*) FROM bars WHERE source = 'binance'") == 2205
+
+
+@pytest.mark.capability("ING-16")
+def test_a_series_added_to_the_running_platform_gets_its_configured_history_once(
+    lake: Lake, replica: Replica, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(chunks, "PAGES", 1)
+    monkeypatch.setattr(owing, "CHUNKS_AT_ONCE", 1)
+    day = timedelta(days=1)
+
+    def configure(*coins: str) -> None:
+        sources = tuple(replace(one, history=day) for one in sources_at(replica, coins, SHARES)[:1])
+        lake.context = assemble(replace(lake.context.settings, sources=sources))
+
+    def loaded(run_id: str) -> int:
+        done = load_owed(lake.con, lake.context, run_id, naive(datetime.now(UTC)))
+        return sum(one.rows_loaded for one in done)
+
+    configure("BTCUSDT")
+    history.backfill(lake.con, lake.context, "first", NOW - day, None, "binance")
+    configure("BTCUSDT", "ETHUSDT")
+    run_minute(lake, replica)
+    assert owed(lake.con, lake.context, naive(datetime.now(UTC)))["binance"][1] == ["ETHUSDT"]
+    with history_turn(lake.context):
+        assert loaded("others") == 0
+    assert loaded("a part") > 0 < loaded("the rest")
+    counted = "SELECT symbol, count(*) FROM bars GROUP BY symbol ORDER BY symbol"
+    assert lake.rows(counted) == [("BTCUSDT", day // MINUTE - 1), ("ETHUSDT", day // MINUTE)]
+    assert loaded("again") == 0
 
 
 def test_history_of_one_series_leaves_no_hole_in_another(lake: Lake):

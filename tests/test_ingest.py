@@ -16,6 +16,7 @@ from pipelines import ingest
 from pipelines.ingest import Ingested
 from pipelines.market import naive
 from pipelines.replica.server import Replica
+from pipelines.settings_alerts import Rule
 from pipelines.settings_sections import Windows
 from pipelines.settings_sources import Source
 from tests.lakes import Lake, new_lake
@@ -292,3 +293,23 @@ def test_open_gaps_count_for_watched_symbols_and_none_is_zero_so_that_their_aler
     assert minutes_after("GONEUSDT", 7, "open") == 0
     assert minutes_after(COINS[0], 3, "open") == 3
     assert minutes_after(COINS[0], 3, "healed") == 0
+
+
+@pytest.mark.capability("ALR-02")
+def test_what_a_new_series_first_fetch_brings_of_the_time_before_makes_no_alert(
+    replica: Replica, tmp_path: Path
+):
+    rules = (Rule("always", "close > 0", interval=("1m",)),)
+    lake = new_lake(
+        tmp_path, sources=sources_at(replica, ("BTCUSDT",))[:1], windows=Windows(intervals=()), rules=rules
+    )
+    run_minute(lake, replica)
+    newest = lake.one("SELECT max(ts) FROM bars")
+    told = "SELECT symbol, state, event_ts FROM ops.alert_events WHERE rule = 'always' ORDER BY event_ts"
+    fired = [("BTCUSDT", "firing", newest + MINUTE)]
+    assert lake.rows(told) == fired
+    lake.context = assemble(replace(lake.context.settings, sources=sources_at(replica)[:1]))
+    replica.clock.advance(60)
+    run_minute(lake, replica)
+    assert lake.rows(told) == [*fired, ("ETHUSDT", "firing", newest + 2 * MINUTE)]
+    lake.con.close()
