@@ -174,7 +174,7 @@ def _live_rows(derived: Derived) -> pl.DataFrame | None:
     """The rows of polled sources that are recent by their source's clock, complete ones only.
 
     Of a series that begins here, of each interval the newest row alone: nobody watched what its first fetch brings
-    of the time before.
+    of the time before. Over a hole there is no deviation from the bars before.
     """
     if derived.rows.is_empty() or not derived.clocks:
         return None
@@ -189,6 +189,7 @@ def _live_rows(derived: Derived) -> pl.DataFrame | None:
         derived.rows.with_columns(begins=begins)
         .filter(pl.col("is_complete"), pl.col("ts") >= horizon)
         .filter(~pl.col("begins") | is_newest)
+        .with_columns(dev_20_pct=pl.when("is_joined").then("dev_20_pct"))
         .drop("begins")
     )
 

@@ -108,3 +108,11 @@ def reach(calendar: str, interval: Interval, bars: int) -> timedelta:
         return interval.delta * (bars + 1)
     a_session = max(390 * 60 // interval.seconds, 1)
     return timedelta(days=(bars // a_session + 2) * 1.5 + 4)
+
+
+def longest_hole(calendar: str, interval: Interval, bars: int) -> timedelta:
+    """How far apart two neighbours among `bars` bars may be before the older ones say nothing about the newest.
+
+    As long as all of them together; nights, weekends and holidays of a calendar are no hole.
+    """
+    return interval.delta * bars if calendar == CONTINUOUS else reach(calendar, interval, bars)

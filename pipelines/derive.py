@@ -16,8 +16,16 @@ import polars as pl
 
 from pipelines.analytics import detectors, indicators
 from pipelines.analytics.baseline import judge
+from pipelines.analytics.params import RETURNS
 from pipelines.baselines import with_baseline
-from pipelines.calendars import CLOSING_SCHEMA, bars_per_year, by_source, closing_windows, those_of
+from pipelines.calendars import (
+    CLOSING_SCHEMA,
+    bars_per_year,
+    by_source,
+    closing_windows,
+    longest_hole,
+    those_of,
+)
 from pipelines.closed import closed_windows
 from pipelines.derived import NEEDS_PAST, Derived, Plan, detect, together
 from pipelines.market import CONTINUOUS, Interval
@@ -99,7 +107,7 @@ def _derive(
         )
         year = bars_per_year(calendars, interval, session_minutes)
         computed = indicators.advance(*tail, plan.params, year)
-        judged = _judged(con, interval, tail.bars, new, computed)
+        judged = _judged(con, interval, _with_joined(tail.bars, interval, calendars), new, computed)
         rows.append(judged)
         anomalies.append(detect(judged, interval, plan))
         baselines.append(fresh)
@@ -189,6 +197,17 @@ def _closing(
     return pl.concat(frames)
 
 
+def _with_joined(tail: pl.DataFrame, interval: Interval, calendars: Mapping[str, str]) -> pl.DataFrame:
+    """The tail with is_joined: whether no hole lies among the bar and those that its price is held against."""
+    limits = {
+        name: longest_hole(calendar, interval, RETURNS) / timedelta(seconds=1)
+        for name, calendar in calendars.items()
+    }
+    steps = pl.col("ts").diff().dt.total_seconds().cast(pl.Float64)
+    longest = steps.rolling_max(RETURNS, min_samples=RETURNS).over("source", "symbol")
+    return tail.with_columns(is_joined=(longest <= indicators.of_series(limits)).fill_null(False))
+
+
 def _judged(
     con: duckdb.DuckDBPyConnection,
     interval: Interval,
@@ -198,7 +217,7 @@ def _judged(
 ) -> pl.DataFrame:
     """The new bars with their indicators, and what the stored rows before them say (rsi_prev, volatility_median)."""
     keys = ["source", "symbol", "ts"]
-    returns = tail.filter("is_new").select(*keys, "ret_log", "is_new")
+    returns = tail.filter("is_new").select(*keys, "ret_log", "is_joined", "is_new")
     new = new.join(returns, on=keys).join(computed.drop("volume_ratio", "volume_robust_z"), on=keys)
     new = judge(new)
     old = tail.filter(~pl.col("is_new")).select(keys)

@@ -161,6 +161,28 @@ def test_minutes_that_come_together_after_an_outage_are_made_up_from_what_is_at_
     assert_equal_lakes(lake, "outage", "no_outage")
 
 
+@pytest.mark.capability("ANO-02")
+def test_a_price_is_not_held_against_bars_from_before_a_hole_of_hours(lake: Lake):
+    """From what is at hand and all at once: only when the 20 bars before lie behind the hole is there a spike."""
+    live = [LIVE + MINUTE * n for n in range(24)]
+    before = [ts for ts in nights(6) if ts < LIVE - timedelta(hours=12)]
+    bars = tape([*before, *live], 17, "broken")
+    price = (
+        pl.when(pl.col("ts") < LIVE).then(100.0).when(pl.col("ts") == live[22]).then(130.0).otherwise(110.0)
+    )
+    bars = bars.with_columns(price.alias(name) for name in ("open", "high", "low", "close"))
+    lake.load(bars.filter(pl.col("ts") <= LIVE), "backfill")
+    lake.derive({"broken": LIVE + MINUTE})
+    for first, last in ((1, 3), (4, 10), (11, 17), (18, 21), (22, 22), (23, 23)):
+        came = bars.filter(pl.col("ts").is_between(live[first], live[last]))
+        assert lake.minute([came], {"broken": live[last] + MINUTE}, lake.past("broken")).later
+    lake.load(renamed(bars, "mended"), "backfill")
+    lake.derive({"mended": live[-1] + MINUTE})
+    assert_equal_lakes(lake, "broken", "mended")
+    found = "SELECT symbol, interval, ts FROM anomalies WHERE source = 'broken' AND kind = 'price_spike' ORDER BY ALL"
+    assert lake.rows(found) == [(symbol, "1m", live[22]) for symbol in ("AAA", "BBB")]
+
+
 def test_minutes_of_another_venue_are_neither_judged_by_volume_nor_usual(lake: Lake):
     """Made from what is at hand, from the lake, and all at once; a correction by the source itself counts again."""
     live = [LIVE + MINUTE * n for n in range(14)]

@@ -104,11 +104,13 @@ def judged_bars(history: pl.DataFrame) -> pl.DataFrame:
 def price_anomalies(bars: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     """Closes more than `price_pct` percent, or the bar's own limit, from the mean of the 20 closes before them.
 
-    bars: source, symbol, interval, ts, is_complete, close, dev_20_pct, zscore_20; price_limit where there is a budget
+    bars: source, symbol, interval, ts, is_complete, close, dev_20_pct, zscore_20; price_limit where there is a budget;
+    is_joined where it is known: false of a bar with a hole among the 20 before it, which is not judged
     """
     usual = pl.col("close") / (1 + pl.col("dev_20_pct") / 100)
     own, limit = _own_limit(bars, "price_spike"), pl.lit(limits.price_pct)
-    rows = _complete(bars).filter(_beyond(pl.col("dev_20_pct").abs(), pl.coalesce(own, limit)))
+    joined = pl.col("is_joined") if "is_joined" in bars.columns else pl.lit(True)
+    rows = _complete(bars).filter(joined, _beyond(pl.col("dev_20_pct").abs(), pl.coalesce(own, limit)))
     rows = rows.select(
         *_KEYS, "dev_20_pct", value="close", baseline=usual, zscore="zscore_20", own=own, limit=limit
     )

@@ -14,8 +14,8 @@ from pipelines.analytics.baseline import judge
 from pipelines.analytics.history import Bars, rows
 from pipelines.analytics.newest import Recent, newest_row
 from pipelines.analytics.onward import WORTH, Bar, Onward
-from pipelines.analytics.params import VOLUME_COLUMNS, IndicatorParams, columns, hidden_columns
-from pipelines.calendars import bars_per_year
+from pipelines.analytics.params import RETURNS, VOLUME_COLUMNS, IndicatorParams, columns, hidden_columns
+from pipelines.calendars import bars_per_year, longest_hole
 from pipelines.derived import NEEDS_PAST, Plan, detect, together
 from pipelines.market import Interval
 from pipelines.recent.arrivals import Arrivals
@@ -88,7 +88,9 @@ def _step(past: Group, interval: Interval, arrived: Rows, behind: Integers, plan
     state = former.grown(behind, whole).trimmed(len(former.old))
     baseline = past.baseline.get(name)
     before = _before(bars, whole) if name in NEEDS_PAST else {}
-    return _Step(bars, state, _judged(past, interval, whole, baseline, before, computed, plan))
+    limit = longest_hole(past.calendar, interval, RETURNS).total_seconds()
+    rows = _judged(past, interval, whole, baseline, before, computed, plan)
+    return _Step(bars, state, rows.with_columns(is_joined=_longest_steps(bars, whole) <= limit))
 
 
 def _returns(old: Matrices, behind: Integers, arrived: Rows, width: int) -> Floats:
@@ -214,6 +216,20 @@ def _before(bars: Matrices, arrived: Rows) -> dict[str, Floats]:
         usual[at[enough]] = np.nanmedian(past[:, enough], axis=0) if enough.any() else np.nan
         previous[at] = rsi[row - 1, chosen] if row else np.nan
     return {"rsi_prev": previous, "volatility_median": usual}
+
+
+def _longest_steps(bars: Matrices, arrived: Rows) -> Floats:
+    """Of each new bar the longest time between neighbours among it and the RETURNS bars before it, in seconds."""
+    counts = arrived.counts(bars.series)
+    first, most = np.cumsum(counts) - counts, int(counts.max())
+    steps = np.diff(bars.column(TS, RETURNS + most), axis=0)
+    longest = np.full(len(arrived.series), np.nan)
+    for back in range(1, most + 1):
+        chosen = np.flatnonzero(counts >= back)
+        end = len(steps) - back + 1
+        if end >= RETURNS:
+            longest[first[chosen] + counts[chosen] - back] = steps[end - RETURNS : end, chosen].max(axis=0)
+    return longest
 
 
 def _judged(
