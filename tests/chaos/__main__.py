@@ -24,6 +24,7 @@ from typing import Any
 from flows.context import assemble, writing
 from flows.heal import run_heal
 from flows.history import fill_sessions
+from pipelines.coverage import GRACE
 from pipelines.settings import load
 from tests.chaos import faults
 from tests.chaos.compare import differences
@@ -197,11 +198,14 @@ class Chaos:
         self.kills[what] += 1
 
     def settle(self) -> None:
-        """Minutes without trouble until every source has caught up, and one more."""
+        """Minutes without trouble until every source has caught up and every hole may be called one, and one more."""
+        holes = [spec["to"] for spec in self.holes if spec["kind"] == "missing_minutes"]
+        told = max(holes, default=0) + GRACE.total_seconds()
         for _ in range(PEACE):
             self.pass_minute()
             self.run()
-            if all(part.endswith("=ok") for part in self.runner.state.split(",")):
+            is_well = all(part.endswith("=ok") for part in self.runner.state.split(","))
+            if is_well and datetime.fromisoformat(self.replica.now).timestamp() >= told:
                 break
         self.collector.wait_until_connected()
         before = self.collector.frames() or 0
