@@ -84,7 +84,9 @@ def run_indicators_minute(size: Size) -> Measured:
     taken, _ = seconds(lambda: [values + 0.0 for values in row.values()], 20)
     each = 1000 * min(ours.cpu) / steps
     return measured(
-        "indicators_minute", f"The newest bar of {SYMBOLS} series with {bars:,} bars each", each, "ms",
+        "indicators_minute",
+        f"The newest bar of {SYMBOLS} series with {bars:,} bars each, averaged over {steps} that come one after the other",
+        each, "ms",
         peer="TA-Lib on the whole history", theirs=1000 * min(theirs.cpu), agreement=agree,
         note=f"All {len(row)} columns, arrays to arrays, of {steps} bars one after the other, as after an outage: averages and "
         f"parts of windows are carried on, begun in {1000 * min(begun.cpu):.1f} ms. A single bar, from the row before and the "
