@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +54,6 @@ class Reader:
         table = self._table(raw, path, shown)
         if table is None:
             return None
-        before = len(self.problems)
         known = {name_of(item): item for item in fields(kind) if item.metadata}  # type: ignore[arg-type]
         self._unknown(table, known, path, shown)
         made: dict[str, Any] = {}
@@ -66,9 +65,12 @@ class Reader:
         if any(item.metadata.get("required") and item.name not in made for item in known.values()):
             return None
         section = kind(**made)
-        # The whole is checked whatever its parts are like: a name given twice must not wait for the next look.
-        if len(self.problems) == before or not path:
-            self._check(section, path, shown)
+        # The whole is checked whatever its parts are like: what else is wrong must not wait for the next look.
+        misspelt = any(name not in known for name in table)
+        unread = {
+            name for name, item in known.items() if item.name not in made and (name in table or misspelt)
+        }
+        self._check(section, path, shown, unread)
         return section
 
     def _table(self, raw: Any, path: Path_, shown: str) -> dict[str, Any] | None:
@@ -119,9 +121,12 @@ class Reader:
         """A secret is told where to look when it is asked."""
         return replace(value, environ=self.environ, base=self.base) if isinstance(value, Secret) else value
 
-    def _check(self, section: Any, path: Path_, shown: str) -> None:
+    def _check(self, section: Any, path: Path_, shown: str, unread: Container[str]) -> None:
+        """unread: keys that were not, though perhaps written; what is said of the defaults in their place is no problem."""
         for key, what in getattr(section, "check", _nothing)():
             way = (key,) if isinstance(key, str) else key
+            if way[0] in unread:
+                continue
             self.report((*path, *way), _dotted(shown, str(way[0])), SettingError(what))
 
 

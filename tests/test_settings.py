@@ -192,6 +192,17 @@ def test_a_mistake_in_the_environment_names_the_variable(home: Path) -> None:
     assert lines[2].startswith('environment TAPEWATCH_SITE__PORT: site.port: "x" is not possible here')
 
 
+def test_what_else_is_wrong_with_a_table_does_not_wait_for_its_first_mistake(home: Path) -> None:
+    write(home, '[[source]]\nname = "yahoo"\nsymbols = []\nhistory = "soon"\nfallback = ["yahoo"]\n')
+    with pytest.raises(ConfigError) as error:
+        load(environ={})
+    assert [problem.key for problem in error.value.problems] == [
+        "source.yahoo.history",
+        "source.yahoo.symbols",
+        "source.yahoo.fallback",
+    ]
+
+
 @pytest.mark.capability("RES-03")
 def test_a_window_may_be_a_name_or_seconds_or_a_table(home: Path) -> None:
     write(home, '[windows]\nintervals = [300, "15 min", {name = "half hour", duration = 1800}, "60m"]')
