@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version as version_of
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from reports.pages.shapes import spark
@@ -57,7 +59,15 @@ def keep_compiled(folder: Path) -> None:
         for other in folder.iterdir():
             if other != place:
                 shutil.rmtree(other, ignore_errors=True)
-    environment().bytecode_cache = FileSystemBytecodeCache(str(place))
+    environment().bytecode_cache = _Kept(str(place))
+
+
+class _Kept(FileSystemBytecodeCache):
+    """Compiled templates on disk; what cannot be kept, on a full disk or in a folder that is gone, is compiled again."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().dump_bytecode(bucket)
 
 
 def html(page: Page, snap: Snapshot) -> bytes:

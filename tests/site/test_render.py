@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import jinja2
@@ -26,3 +27,11 @@ def test_the_next_process_finds_the_templates_compiled_and_no_older_ones(
     render.environment.cache_clear()
     assert found.root_render_func.__code__ == made.root_render_func.__code__
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [render.version()]
+
+
+def test_a_page_is_written_although_its_template_cannot_be_kept(tmp_path: Path):
+    render.environment.cache_clear()
+    render.keep_compiled(tmp_path / "kept")
+    shutil.rmtree(tmp_path / "kept")
+    assert render.environment().get_template("runs.html").name == "runs.html"
+    render.environment.cache_clear()
