@@ -37,6 +37,7 @@ from pipelines.fallback import DOWN
 from pipelines.ingest import OVERLAP, Feed, ingest_requests
 from pipelines.market import MINUTE, naive, utc
 from pipelines.sources.base import NO_MINUTES, BarRequest, Source, SourceError
+from pipelines.trade_minutes import OWN
 from warehouse.clocks import market_clocks
 from warehouse.connect import writer
 from warehouse.stage import frame, literal
@@ -47,6 +48,8 @@ MOST_REQUESTS = 200
 """Of one source in one run, the newest first; the next run goes on."""
 BACK_AFTER = timedelta(days=1)
 """How long the source itself is asked for minutes that a standby brought."""
+MADE_FOR = timedelta(hours=2)
+"""How long it is asked for minutes that were made of its trades: an equal kline leaves no trace that it was asked."""
 PATIENCE = timedelta(minutes=2)
 FILLS_IN = timedelta(minutes=15)
 """How old a minute must be before its row of nulls is believed: Yahoo fills its newest ones in later."""
@@ -311,16 +314,22 @@ def _as_events(rows: pl.DataFrame, state: str, reasons: list[str]) -> pl.DataFra
 
 
 def _borrowed(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
-    """Runs of minutes that a standby brought within the last day: source, symbol, from_ts, to_ts, minutes."""
-    clock = market_clocks(con).get(source)
-    since = literal((clock or datetime(1970, 1, 1)) - BACK_AFTER)
+    """Runs of minutes that the source itself has not given: source, symbol, from_ts, to_ts, minutes.
+
+    A standby brought them within the last day, or they were made of trades within the last hours: the source may have
+    corrected its kline meanwhile.
+    """
+    clock = market_clocks(con).get(source) or datetime(1970, 1, 1)
+    lent = f"origin = 'fallback' AND ts >= {literal(clock - BACK_AFTER)}"
+    made = f"origin = 'stream' AND ends_with(batch_id, {literal(OWN)}) AND ts >= {literal(clock - MADE_FOR)}"
     return frame(
         con,
         f"""
         SELECT source, symbol, min(ts) AS from_ts, max(ts) + INTERVAL 1 MINUTE AS to_ts, count(*) AS minutes
         FROM (
             SELECT source, symbol, ts, ts - INTERVAL 1 MINUTE * row_number() OVER (PARTITION BY symbol ORDER BY ts) AS run
-            FROM core.bars WHERE source = {literal(source)} AND ts >= {since} AND origin = 'fallback'
+            FROM core.bars
+            WHERE source = {literal(source)} AND ts >= {literal(clock - BACK_AFTER)} AND ({lent} OR {made})
         ) GROUP BY source, symbol, run""",
     )
 

@@ -16,6 +16,7 @@ from pipelines.market import naive
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
 from pipelines.settings_sources import Source
+from pipelines.trade_minutes import OWN
 from tests.lakes import Lake, bars_of, new_lake
 from tests.test_ingest import NOW, assert_complete, run_minute
 
@@ -97,6 +98,23 @@ def test_what_the_venue_has_not_comes_from_the_fallback_until_it_has(make: Any, 
     assert heal(lake).came == {"binance": 18}
     assert lake.rows(whose) == [("binance", "heal", 2, 18), ("binance", "rest", 1, 47)]
     assert_every_minute_has_one_state(lake)
+    assert heal(lake).came == {}
+
+
+def test_a_minute_made_of_trades_gives_way_to_the_kline_that_the_venue_has_corrected_meanwhile(
+    make: Any, replica: Replica
+):
+    lake = make()
+    one = {"from": "2026-11-20T14:20:00Z", "to": "2026-11-20T14:21:00Z"}
+    replica.fault("missing_minutes", venue="binance*", **one)
+    run_minute(lake, replica)
+    made = bars_of({"ts": [FROM], "close": [70_000.0], "volume": [16.0]}, "binance", "BTCUSDT")
+    lake.load(made, "stream", f"binance-stream-20261120T1421-1{OWN}")
+    replica.heal()
+    replica.fault("revise", venue="binance", symbol="BTCUSDT", ts=FROM.isoformat() + "Z", set={"volume": 8.0})
+    assert heal(lake).came == {"binance": 1}
+    kept = "SELECT volume, origin, revision FROM bars WHERE ts = TIMESTAMP '2026-11-20 14:20'"
+    assert lake.rows(kept) == [(8.0, "heal", 2)]
     assert heal(lake).came == {}
 
 
