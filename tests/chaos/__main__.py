@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -106,12 +107,16 @@ class Chaos:
         self.runs["completed" if self.runner.run() == 0 else "failed"] += 1
 
     def pass_minute(self) -> None:
-        """The market's clock and the pauses that venues asked for go on by a minute."""
+        """The market's clock, the pauses that venues asked for and the age of what has landed go on by a minute."""
         self.replica.heal()
         for spec in self.holes:
             if spec["kind"] == "missing_minutes":
                 self.replica.tell("faults", spec)
         self.replica.advance(60)
+        for landed in self.context.landing.rglob("*"):
+            if landed.is_file():
+                was = landed.stat().st_mtime - 60
+                os.utime(landed, (was, was))
         for path in (self.context.settings.data_dir / "sources").glob("*.json"):
             state = json.loads(path.read_bytes())
             if state["open_until"]:
