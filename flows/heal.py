@@ -2,8 +2,7 @@
 
 A gap is asked of the source itself, then of its standbys, then of its archives. A minute that every way has answered
 without is `lost`, with what each of them said; before that it stays open and is asked for again, and afterwards once
-a day for a week. Minutes that a standby
-filled are asked of the source itself once it is back. Missing trades are asked of the source by id.
+a day for a week. Minutes that a standby filled, or that were made of trades, are asked of the source itself. Missing trades are asked of the source by id.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ MOST_REQUESTS = 200
 BACK_AFTER = timedelta(days=1)
 """How long the source itself is asked for minutes that a standby brought."""
 MADE_FOR = timedelta(hours=2)
-"""How long it is asked for minutes that were made of its trades: an equal kline leaves no trace that it was asked."""
+"""How long a source is asked for minutes made of its trades: an equal kline leaves no trace that it was asked."""
 PATIENCE = timedelta(minutes=2)
 FILLS_IN = timedelta(minutes=15)
 """How old a minute must be before its row of nulls is believed: Yahoo fills its newest ones in later."""
@@ -157,7 +156,7 @@ def _heal_source(run: Healing, feed: Feed, covered: Covered, answers: Answers) -
     """Asks the source, then each other way for what is still missing; returns what is missing now."""
     name = feed.source.name
     holes = covered.missing.filter(pl.col("source") == name)
-    borrowed, lost = _borrowed(run.con, name), heal_lost.due(run.con, name, run.now())
+    borrowed, lost = _not_its_own(run.con, name), heal_lost.due(run.con, name, run.now())
     if holes.is_empty() and borrowed.is_empty() and lost.is_empty():
         return covered
     clock = _clock(run, feed)
@@ -313,7 +312,7 @@ def _as_events(rows: pl.DataFrame, state: str, reasons: list[str]) -> pl.DataFra
     )
 
 
-def _borrowed(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
+def _not_its_own(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
     """Runs of minutes that the source itself has not given: source, symbol, from_ts, to_ts, minutes.
 
     A standby brought them within the last day, or they were made of trades within the last hours: the source may have
