@@ -97,6 +97,7 @@ def seconds(work: Callable[[], Any], times: int) -> tuple[Times, Any]:
     """Wall seconds of each call and the last call's answer; garbage is collected before, not during."""
     spent, answer = Times(), None
     spent.cpu = []
+    settle()
     for _ in range(times):
         gc.collect()
         gc.disable()
@@ -106,6 +107,12 @@ def seconds(work: Callable[[], Any], times: int) -> tuple[Times, Any]:
         spent.cpu.append(time.process_time() - before[0])
         gc.enable()
     return spent, answer
+
+
+def settle() -> None:
+    """What is there stays out of the collections before each call: to look at it again takes longer than most calls."""
+    gc.collect()
+    gc.freeze()
 
 
 def keep_memory() -> None:

@@ -84,8 +84,8 @@ class Ours:
 
 
 def run(size: Size) -> Measured:
-    """Fifteen minutes in a row (quick) or sixty, the last one an hour's end; the peer does fewer of the same."""
-    minutes, peer_minutes = (15, 2) if size.quick else (60, 15)
+    """Ten minutes in a row (quick) or sixty, the last one an hour's end; the peer does fewer of the same."""
+    minutes, peer_minutes = (10, 1) if size.quick else (60, 15)
     last = HISTORY + 15
     first, peer_first = last - minutes, last - peer_minutes
     tape = Tape.of(SYMBOLS, last)

@@ -42,9 +42,10 @@ def run_minute_cpu(size: Size) -> Measured:
     with Replica(now=datetime.now(UTC) - BEHIND) as replica:
         config = _config(folder, replica.url)
         context = assemble(load(config, {}))
-        with writing(context) as con:
-            backfill(con, context, "bench", datetime.now(UTC) - BEHIND - timedelta(hours=6), None)
         with _server(folder) as environment:
+            with writing(context) as con:
+                backfill(con, context, "bench", datetime.now(UTC) - BEHIND - timedelta(hours=6), None)
+            _wait(environment["PREFECT_API_URL"] + "/health", folder)
             environment["TAPEWATCH_CONFIG"] = str(config)
             subprocess.run(
                 [sys.executable, "-m", "flows.deploy", "minute"],
@@ -99,7 +100,7 @@ def _cpu_of_run(environment: dict[str, str], folder: Path, flow_run: str) -> flo
 
 @contextmanager
 def _server(folder: Path) -> Iterator[dict[str, str]]:
-    """A Prefect server of its own on loopback; the environment that leads to it."""
+    """A Prefect server of its own on loopback, on its way up; the environment that leads to it."""
     port = free_port("127.0.0.1", 4610)
     own = {
         name: value for name, value in os.environ.items() if not name.startswith(("TAPEWATCH_", "PREFECT_"))
@@ -113,7 +114,6 @@ def _server(folder: Path) -> Iterator[dict[str, str]]:
             env=own, stdout=log, stderr=log, preexec_fn=lambda: die_with_parent(parent),
         )  # fmt: skip
     try:
-        _wait(f"http://127.0.0.1:{port}/api/health", folder)
         yield own
     finally:
         server.kill()
