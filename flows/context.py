@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,10 +28,9 @@ from pipelines.sources.bulk import FOLDERS, BulkArchive
 from pipelines.sources.standby import Standby
 from pipelines.sources.streams import Stream
 from warehouse import build
-from warehouse.connect import Location, connect, transaction
+from warehouse.connect import Location, connect
 from warehouse.errors import TapewatchError
 from warehouse.migrate import migrate, write_open_sql
-from warehouse.stage import stage
 
 HISTORY_SHARE = 0.7
 """Part of a source's request budget that history may use: a live minute beside it always finds the rest."""
@@ -220,28 +219,6 @@ def sessions_around(con: duckdb.DuckDBPyConnection, calendar: str, at: datetime)
             "run the `daily` flow (`tapewatch run daily`), which fills them"
         )
     return found
-
-
-def store_sessions(con: duckdb.DuckDBPyConnection, context: Context, sessions: pl.DataFrame) -> int:
-    """Puts a calendar's sessions in place of the stored ones of the same days; returns how many are new."""
-    stage(con, "new_sessions", sessions)
-    fresh = con.execute(
-        "SELECT count(*) FROM new_sessions ANTI JOIN calc.sessions "
-        "USING (calendar, session, open_ts, close_ts, is_early_close)"
-    ).fetchall()[0][0]
-    if fresh:
-        with transaction(con, context.location):
-            con.execute(
-                "DELETE FROM calc.sessions AS t USING new_sessions AS s "
-                "WHERE t.calendar = s.calendar AND t.session = s.session"
-            )
-            con.execute("INSERT INTO calc.sessions BY NAME SELECT * FROM new_sessions")
-    return int(fresh)
-
-
-def span_of_sessions(first: date, last: date) -> tuple[date, date]:
-    """The days to fill for work on [first, last]: the baselines' reach before, a year ahead."""
-    return first - timedelta(days=60), last + timedelta(days=366)
 
 
 def _other_than(usual: int, periods: tuple[int, ...]) -> int:

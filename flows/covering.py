@@ -13,7 +13,7 @@ that in the spans that a backfill or a file asked for (`core.asked`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 import polars as pl
@@ -24,7 +24,7 @@ from flows.runs import SAME_CLOCK
 from pipelines import coverage
 from pipelines.analytics.feed import of_gaps
 from pipelines.ingest import FIRST_REACH, LIVE_KINDS
-from pipelines.market import MINUTE
+from pipelines.market import MINUTE, naive
 from pipelines.sessions import sessions
 from pipelines.sources import factory
 from pipelines.sources.base import NO_MINUTES, Quiet
@@ -228,6 +228,21 @@ def run_covering(
         covered = cover(context, con, days)
         store(context, con, covered, run_id, now)
     return covered
+
+
+def cover_history(
+    con: duckdb.DuckDBPyConnection,
+    context: Context,
+    run_id: str,
+    source: str,
+    first: datetime,
+    last: datetime,
+    asked: Asked | None = None,
+) -> None:
+    """Coverage of the days that were loaded; of what a venue left out, gaps."""
+    with writer(context.location):
+        covered = cover_loaded(context, con, source, first.date(), last.date(), asked)
+        store(context, con, covered, run_id, naive(datetime.now(UTC)))
 
 
 def gap_events(con: duckdb.DuckDBPyConnection, found: pl.DataFrame) -> pl.DataFrame:

@@ -12,12 +12,12 @@ from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
 from flows.context import Context, assemble, writing
-from flows.history import fill_sessions
 from flows.limits import renew_limits
 from flows.quality import QualityRun, run_quality
 from flows.run_names import run_name
 from flows.runs import market_now
 from flows.scheduled import scheduled_start
+from flows.trading_days import fill_sessions
 from pipelines.market import CONTINUOUS, naive, utc
 from warehouse.connect import connect
 

@@ -19,12 +19,13 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
-from flows import heal_lost, history
+from flows import heal_lost
+from flows.brought import Brought
 from flows.collection import streams_folder
 from flows.context import Context, assemble, writing
 from flows.covering import DAYS, Covered, cover, known_gaps, run_covering, store
+from flows.deriving import derive_abandoned, derive_pending
 from flows.heal_trades import TradesHealed, heal_trades
-from flows.history import Brought
 from flows.inbox import take_in
 from flows.owed import load_owed
 from flows.run_names import run_name
@@ -118,7 +119,7 @@ def run_heal(
     run = Healing(context, con, run_id, utc(now or datetime.now(UTC)))
     done = run.done
     with recorded(con, context, run_id, "heal", scheduled) as tally:
-        history.derive_abandoned(con, context, run_id)
+        derive_abandoned(con, context, run_id)
         covered = run.look()
         done.missing = _minutes(covered.missing)
         for feed in context.feeds():
@@ -128,7 +129,7 @@ def run_heal(
             _heal_trades(run, feed, give_up_after)
         if run.has_asked:
             # A batch that brought nothing is noted as derived too: the minute would have to ask the lake about it.
-            history.derive_pending(con, context, run_id, {}, Brought())
+            derive_pending(con, context, run_id, {}, Brought())
         if done.came:
             run.look(run.days)
         done.still_open = _minutes(covered.missing)

@@ -8,7 +8,7 @@ from uuid import uuid4
 from prefect import flow, task
 from prefect.runtime import flow_run
 
-from flows import history
+from flows import user_files
 from flows.context import assemble, writing
 from flows.run_names import run_name
 
@@ -19,7 +19,7 @@ def load_file(file: str, source: str, symbol: str | None, interval: str | None) 
     context = assemble()
     with writing(context) as con:
         return vars(
-            history.import_file(
+            user_files.import_file(
                 con, context, str(flow_run.id or uuid4()), Path(file), source, symbol, interval
             )
         )

@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import duckdb
 
-from flows import history
+from flows.brought import Brought
 from flows.context import Context
-from flows.history import Brought
+from flows.user_files import import_file
 from pipelines.sources.files_columns import bulk_name
 from pipelines.sources.files_rows import NamelessError
 from warehouse.errors import TapewatchError
@@ -99,9 +99,9 @@ def _import(
             f"inbox/kraken/{path.name}"
         )
     try:
-        return history.import_file(con, context, run_id, path, source, symbol)
+        return import_file(con, context, run_id, path, source, symbol)
     except NamelessError:
-        return history.import_file(con, context, run_id, path, source, path.name.partition(".")[0])
+        return import_file(con, context, run_id, path, source, path.name.partition(".")[0])
 
 
 def _move(inbox: Path, path: Path, problem: str | None) -> None:

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import duckdb
 
 from flows import history
+from flows.brought import Brought
 from flows.chunks import plan_chunks
 from flows.context import Context
-from flows.history import Brought
 from flows.history_turn import is_history_turn_taken
 from pipelines.ingest import Feed
 from pipelines.market import utc

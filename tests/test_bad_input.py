@@ -15,7 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-from flows import history, walk
+from flows import walk
+from flows.user_files import import_file
 from pipelines import landing
 from pipelines.replica.server import Replica
 from tests.lakes import Lake, lake_like, new_lake
@@ -64,7 +65,7 @@ def imported(lake: Lake, folder: Path, lines: list[str], symbol: str = "ABC", en
     source, run_id = f"s{uuid4().hex[:8]}", str(uuid4())
     path = folder / "bars.csv"
     path.write_text("\n".join(lines) + end)
-    brought = history.import_file(lake.con, lake.context, run_id, path, source, symbol, **more)
+    brought = import_file(lake.con, lake.context, run_id, path, source, symbol, **more)
     bad = lake.rows(f"SELECT line, reason, payload FROM quarantine WHERE run_id = '{run_id}' ORDER BY line")
     assert {name for (name,) in lake.rows(f"SELECT file FROM quarantine WHERE run_id = '{run_id}'")} <= {
         "bars.csv"
@@ -102,7 +103,7 @@ def test_impossible_bars_of_a_file_are_put_aside_word_for_word(lake: Lake, tmp_p
     }
     assert loaded_minutes(lake, source) == [0, 9]
     assert (brought.rows_in, brought.rows_good, brought.rows_quarantined) == (8, 2, 6)
-    again = history.import_file(lake.con, lake.context, "again", tmp_path / "bars.csv", source, "ABC", "1m")
+    again = import_file(lake.con, lake.context, "again", tmp_path / "bars.csv", source, "ABC", "1m")
     assert (again.rows_loaded, again.rows_quarantined, again.chunks_known) == (0, 0, again.chunks)
 
 
@@ -119,7 +120,7 @@ def test_a_minute_whose_row_was_refused_is_lost_and_not_without_a_trade(lake: La
     )
     assert lake.rows(gaps) == [(1, 3, 2, "lost", "the gate refused its row: it is in quarantine")]
     (tmp_path / "bars.csv").write_text("\n".join([HEADER, *rows]))
-    history.import_file(lake.con, lake.context, "mended", tmp_path / "bars.csv", source, "ABC", "1m")
+    import_file(lake.con, lake.context, "mended", tmp_path / "bars.csv", source, "ABC", "1m")
     assert lake.rows(counted) == [(7, 5, 2, 0, 0, 0)]
     assert lake.rows(gaps) == [(1, 3, 2, "healed", "all minutes have come")]
 

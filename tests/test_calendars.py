@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.history import fill_sessions
+from flows.trading_days import fill_sessions
 from pipelines.calendars import bars_per_year, closing_windows, reach
 from pipelines.market import CONTINUOUS, Interval
 from pipelines.sessions import sessions

@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from flows.cli.explain_anomaly import explain_anomaly
 from flows.cli.lake import rows as rows_of
-from flows.history import fill_sessions
+from flows.trading_days import fill_sessions
 from pipelines.analytics.baseline import baseline, judge
 from pipelines.recent.places import buckets, seconds
 from pipelines.settings_sections import Windows

@@ -14,7 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from flows.history import fill_sessions
+from flows.trading_days import fill_sessions
 from pipelines.derived import Plan
 from pipelines.market import Interval
 from pipelines.settings_sections import Windows

@@ -12,11 +12,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows import chunks, history
+from flows import chunks, deriving, history
 from flows import owed as owing
 from flows.context import assemble
+from flows.deriving import derive_abandoned
 from flows.history_turn import history_turn
 from flows.owed import load_owed, owed
+from flows.trading_days import fill_sessions
+from flows.user_files import import_file
 from pipelines.market import naive
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
@@ -211,7 +214,7 @@ def test_bars_of_another_width_are_kept_as_given(lake: Lake, tmp_path: Path):
     stamps = [datetime(2024, 3, 1) + timedelta(minutes=15 * n) for n in range(4)]
     frame = pl.DataFrame({"ts": stamps, "open": 1.0, "high": 3.0, "low": 0.5, "close": 2.0, "volume": 7.0})
     frame.write_parquet(tmp_path / "quarters.parquet")
-    brought = history.import_file(
+    brought = import_file(
         lake.con, lake.context, "run-1", tmp_path / "quarters.parquet", "mine", "ABC", "15m"
     )
     assert (brought.rows_good, brought.rows_loaded) == (4, 4)
@@ -225,7 +228,7 @@ def test_two_files_of_a_series_leave_the_days_between_them_alone(lake: Lake, tmp
     for day in ("01", "04", "04"):
         rows = [f"2024-03-{day}T12:0{minute}:00Z,1,3,1,2,9" for minute in (0, 1, 5)]
         (tmp_path / "bars.csv").write_text("\n".join(["ts,open,high,low,close,volume", *rows]))
-        history.import_file(lake.con, lake.context, day, tmp_path / "bars.csv", "mine", "ABC", "1m")
+        import_file(lake.con, lake.context, day, tmp_path / "bars.csv", "mine", "ABC", "1m")
     days = "SELECT day::VARCHAR, expected, ok, no_trade FROM coverage WHERE source = 'mine' ORDER BY 1"
     assert lake.rows(days) == [("2024-03-01", 6, 3, 3), ("2024-03-04", 6, 3, 3)]
     assert lake.one("SELECT count(*) FROM core.asked WHERE source = 'mine'") == 2
@@ -238,7 +241,7 @@ def test_trades_beside_bars_leave_the_venues_own_minutes_alone(lake: Lake, tmp_p
         "ts,trade_id,price,qty,side\n2024-03-01T12:00:01Z,1,1.5,1,buy\n2024-03-01T12:01:01Z,2,1.6,2,sell\n"
     )
     for name, interval in (("bars.csv", "1m"), ("trades.csv", None)):
-        history.import_file(lake.con, lake.context, name, tmp_path / name, "mine", "ABC", interval)
+        import_file(lake.con, lake.context, name, tmp_path / name, "mine", "ABC", interval)
     found = lake.rows(
         "SELECT minute(ts), close, volume, revision FROM bars WHERE source = 'mine' ORDER BY ts"
     )
@@ -268,12 +271,12 @@ def test_the_live_minute_leaves_history_to_whoever_loads_it(lake: Lake, replica:
         == 0
     )
     with history_turn(lake.context):
-        history.derive_abandoned(lake.con, lake.context, "run-2")
+        derive_abandoned(lake.con, lake.context, "run-2")
     assert (
         lake.one("SELECT count(*) FROM calc.windows WHERE source = 'binance' AND ts < '2026-11-20 13:00'")
         == 0
     )
-    history.derive_abandoned(lake.con, lake.context, "run-3")
+    derive_abandoned(lake.con, lake.context, "run-3")
     assert lake.one("SELECT count(*) FROM calc.windows WHERE source = 'binance'") == 24 * 12
 
 
@@ -286,7 +289,7 @@ def test_history_derived_part_by_part_is_what_it_is_at_once(
     tables = ("windows", "indicators", "volume_baseline")
     found = []
     for rows in (10_000, 1):
-        monkeypatch.setattr(history, "ROWS_A_PART", rows)
+        monkeypatch.setattr(deriving, "ROWS_A_PART", rows)
         history.backfill(lake.con, lake.context, f"run-{rows}", start, NOW, "binance", symbols)
         found.append([lake.rows(values.format(table)) for table in tables])
         assert lake.one("SELECT count(*) FROM core.ledger ANTI JOIN core.derived USING (batch_id)") == 0
@@ -310,7 +313,7 @@ def test_the_minute_takes_a_batch_of_history_only_when_its_loader_is_long_gone(
         raise KeyboardInterrupt
 
     start = NOW.replace(second=0) - timedelta(hours=9)
-    history.fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
+    fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
     with monkeypatch.context() as patch:
         patch.setattr("pipelines.ingest.load_bars", killed)
         with pytest.raises(KeyboardInterrupt):

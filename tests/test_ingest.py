@@ -12,6 +12,7 @@ import pytest
 
 from flows import history, walk
 from flows.context import assemble
+from flows.trading_days import fill_sessions
 from pipelines import ingest
 from pipelines.ingest import Ingested
 from pipelines.market import naive
@@ -39,7 +40,7 @@ def replica() -> Iterator[Replica]:
 @pytest.fixture
 def lake(replica: Replica, tmp_path: Path) -> Iterator[Lake]:
     made = new_lake(tmp_path, sources=sources_at(replica), windows=Windows(intervals=("5m",)))
-    history.fill_sessions(made.con, made.context, "XNYS", NOW.date(), NOW.date())
+    fill_sessions(made.con, made.context, "XNYS", NOW.date(), NOW.date())
     yield made
     made.con.close()
 
@@ -224,7 +225,7 @@ def test_symbols_are_asked_for_together_at_a_slow_venue(tmp_path: Path):
         made = new_lake(
             tmp_path, sources=sources_at(replica, (), shares)[1:], windows=Windows(intervals=("5m",))
         )
-        history.fill_sessions(made.con, made.context, "XNYS", NOW.date(), NOW.date())
+        fill_sessions(made.con, made.context, "XNYS", NOW.date(), NOW.date())
         run_minute(made, replica)
         for symbol in shares:
             assert len(held(made, "yahoo", symbol)) == 30

@@ -11,6 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from flows import history, walk
+from flows.user_files import import_file
 from pipelines.market import naive
 from pipelines.replica.recorded import RecordedMarket
 from pipelines.replica.server import Replica
@@ -103,7 +104,7 @@ def test_shares_are_the_recorded_ones_from_bell_to_bell(
 @pytest.mark.capability("ANO-06")
 def test_the_dollar_that_broke_is_a_critical_anomaly_and_calm_days_have_none(lake: Lake, shared_data: Path):
     path = shared_data / "bars_1m/iaqf2023_kraken_usdcusd_1m.parquet"
-    brought = history.import_file(lake.con, lake.context, "run-1", path, "kraken", "USDCUSD")
+    brought = import_file(lake.con, lake.context, "run-1", path, "kraken", "USDCUSD")
     assert (brought.rows_loaded, brought.rows_quarantined) == (20_934, 0)
     trough = lake.rows("SELECT ts, close FROM bars ORDER BY close, ts LIMIT 1")
     assert trough == [(datetime(2023, 3, 11, 7, 15), 0.874)]
@@ -124,7 +125,7 @@ def test_the_dollar_that_broke_is_a_critical_anomaly_and_calm_days_have_none(lak
 @pytest.mark.capability("ING-13")
 def test_recorded_trades_make_exactly_the_recorded_minutes(lake: Lake, shared_data: Path):
     path = shared_data / "trades/freqtrade_xrp_eth_trades.parquet"
-    brought = history.import_file(lake.con, lake.context, "run-1", path, "binance", "XRPETH")
+    brought = import_file(lake.con, lake.context, "run-1", path, "binance", "XRPETH")
     assert (brought.rows_loaded, brought.rows_quarantined) == (12_477, 0)
     found = lake.frame(
         f"SELECT {', '.join(OHLCV)} FROM ohlcv WHERE symbol = 'XRPETH' AND interval = '1m' ORDER BY ts"
@@ -132,7 +133,7 @@ def test_recorded_trades_make_exactly_the_recorded_minutes(lake: Lake, shared_da
     wanted = recorded(shared_data / "bars_1m/freqtrade_xrp_eth_1m.parquet", "date").select(OHLCV)
     assert wanted.height == 2_469
     assert_frame_equal(found, wanted, abs_tol=1e-9)
-    again = history.import_file(lake.con, lake.context, "run-2", path, "binance", "XRPETH")
+    again = import_file(lake.con, lake.context, "run-2", path, "binance", "XRPETH")
     assert (again.rows_loaded, again.chunks_known) == (0, again.chunks)
 
 
@@ -140,9 +141,9 @@ def test_recorded_trades_make_exactly_the_recorded_minutes(lake: Lake, shared_da
 @pytest.mark.capability("RES-06")
 def test_recorded_trades_have_windows_and_indicators_too(lake: Lake, shared_data: Path):
     trades = shared_data / "trades/freqtrade_xrp_eth_trades.parquet"
-    history.import_file(lake.con, lake.context, "run-1", trades, "ticks", "XRPETH")
+    import_file(lake.con, lake.context, "run-1", trades, "ticks", "XRPETH")
     bars = shared_data / "bars_1m/freqtrade_xrp_eth_1m.parquet"
-    history.import_file(lake.con, lake.context, "run-1", bars, "bars", "XRPETH")
+    import_file(lake.con, lake.context, "run-1", bars, "bars", "XRPETH")
     one, other = (
         lake.frame(
             "SELECT ts, open, high, low, close, volume, minutes FROM ohlcv "

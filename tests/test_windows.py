@@ -17,7 +17,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from flows.history import fill_sessions
+from flows.trading_days import fill_sessions
 from pipelines.derived import Plan
 from pipelines.market import TRADE_SCHEMA, Interval
 from pipelines.settings_sections import Windows

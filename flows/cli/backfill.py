@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows import history
+from flows.brought import Brought
 from flows.cli.call import Injected, UsageError
 from flows.cli.lake import close_to, context_of
 from flows.cli.tables import print_json
 from flows.cli.times import moment
 from flows.context import writing
-from flows.history import Brought
 from flows.runs import own_id
 from pipelines.settings import Settings
 from warehouse.errors import TapewatchError

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-from flows import history
+from flows.brought import Brought
 from flows.cli.call import Injected, UsageError
 from flows.cli.lake import Connection, Row, context_of, rows
 from flows.cli.tables import print_json
 from flows.context import writing
-from flows.history import Brought
+from flows.user_files import import_file
 from pipelines.market import Interval
 from warehouse.errors import TapewatchError
 from warehouse.stage import literal
@@ -54,7 +54,7 @@ def import_(
     context = context_of(call)
     run_id = str(uuid4())
     with writing(context) as con:
-        brought = history.import_file(
+        brought = import_file(
             con, context, run_id, file.expanduser(), source, symbol or None, interval or None, derive, named
         )
         refused = _refused(con, run_id)

@@ -25,7 +25,7 @@ from typing import Any
 
 from flows.context import assemble, writing
 from flows.heal import run_heal
-from flows.history import fill_sessions
+from flows.trading_days import fill_sessions
 from pipelines.coverage import GRACE
 from pipelines.settings import load
 from tests.chaos import faults

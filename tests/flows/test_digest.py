@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from flows.brought import Brought
 from flows.context import Context
+from flows.deriving import derive_pending
 from flows.digest import channels, is_due, run_digest
-from flows.history import Brought, derive_pending, import_file
+from flows.user_files import import_file
 from pipelines.settings_alerts import Channel
 from pipelines.settings_sections import Digest
 from tests.warehouse.conftest import MINUTE, NOON, Lake, aware, bars

@@ -12,6 +12,7 @@ import pytest
 from flows import history
 from flows.covering import run_covering
 from flows.heal import run_heal
+from flows.trading_days import fill_sessions
 from pipelines.market import naive
 from pipelines.replica.server import Replica
 from pipelines.settings_sections import Windows
@@ -234,7 +235,7 @@ def test_a_minute_that_yahoo_lists_as_nulls_had_no_trade_and_one_that_it_withhol
     make: Any, replica: Replica, kind: str, state: str
 ):
     lake = make("yahoo", ("SPY",))
-    history.fill_sessions(lake.con, lake.context, "XNYS", date(2026, 11, 20), date(2026, 11, 20))
+    fill_sessions(lake.con, lake.context, "XNYS", date(2026, 11, 20), date(2026, 11, 20))
     hole = {"from": "2026-11-20T14:34:00Z", "to": "2026-11-20T14:36:00Z"}
     replica.fault("missing_minutes", venue="yahoo", **hole)
     run_minute(lake, replica)

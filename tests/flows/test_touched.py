@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from flows import touched
-from flows.history import Brought, derive_pending
+from flows.brought import Brought
+from flows.deriving import derive_pending
 from pipelines.market import Series
 from tests.warehouse.conftest import NOON, Lake, bars
 

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.history import Brought, derive_pending
+from flows.brought import Brought
+from flows.deriving import derive_pending
 from tests.warehouse.conftest import MINUTE, NOON, Lake, bars, trades
 from warehouse.connect import transaction
 from warehouse.export import public_views

@@ -1,0 +1,54 @@
+"""What a backfill or an import did, counted while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from flows.runs import Tally
+from pipelines.ingest import Ingested
+from warehouse.load import Loaded
+
+
+@dataclass
+class Brought:
+    """What a backfill or import did. `rows_good` (of a file): accepted by the gate, whether new or known."""
+
+    rows_in: int = 0
+    rows_good: int = 0
+    rows_loaded: int = 0
+    rows_revised: int = 0
+    rows_quarantined: int = 0
+    chunks: int = 0
+    chunks_known: int = 0
+    windows: int = 0
+    anomalies: int = 0
+    problems: list[str] = field(default_factory=list)
+    silent: list[tuple[str, pl.DataFrame]] = field(default_factory=list)
+    """Source -> minutes (symbol, ts) that it listed without a value."""
+
+    def add(self, rows_in: int, loaded: Loaded) -> None:
+        self.rows_in += rows_in
+        self.rows_loaded += loaded.rows_new
+        self.rows_revised += loaded.rows_revised
+        self.rows_quarantined += loaded.rows_quarantined
+        self.chunks += 1
+        self.chunks_known += loaded.already
+
+    def take(self, result: Ingested, parts: int) -> None:
+        """What a chunk of a backfill gave; it stands for so many symbols' chunks."""
+        self.rows_in += result.rows_in
+        self.rows_loaded += sum(load.rows_new for load in result.loads)
+        self.rows_revised += sum(load.rows_revised for load in result.loads)
+        self.rows_quarantined += result.rows_quarantined
+        self.chunks += parts
+        self.silent.append((result.source, result.silent))
+        self.problems += sorted({failure.detail for failure in result.failures})
+
+    def tell(self, tally: Tally) -> None:
+        """Into the run's row in `runs`."""
+        tally.rows_in, tally.rows_loaded = self.rows_in, self.rows_loaded + self.rows_revised
+        tally.rows_quarantined = self.rows_quarantined
+        told = f"{self.chunks_known} of {self.chunks} chunks known, {self.windows} windows, {self.anomalies} anomalies"
+        tally.detail = "; ".join([told, *self.problems])[:500]
