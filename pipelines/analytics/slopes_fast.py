@@ -18,22 +18,37 @@ BINS = 1024
 def within(y: Floats, x: Floats, low: float, high: float) -> tuple[int, Floats]:
     """How many slopes between two bars are below `low`, and all from `low` to `high`; bars of equal x make none.
 
-    Both exactly: where rounding leaves doubt about a slope at a bound, all slopes are formed.
+    The bars in the order of x, those of equal x in that of y. Both answers exactly: where rounding leaves doubt about
+    a slope at a bound, all slopes are formed.
     """
     if np.isfinite(low) and np.isfinite(high):
-        order = np.argsort(x)
-        if (np.diff(x[order]) == 0.0).any():
-            order = np.lexsort((y, x))
-        y, x = y[order], x[order]
-        twins = np.count_nonzero((np.diff(x) == 0.0) & (np.diff(y) == 0.0))
         slack = 1e-15 * len(x) ** 0.5 * (np.abs(y).max() + max(abs(low), abs(high)) * np.abs(x).max())
         start, end = y - low * x, y - high * x
         (below, one), (not_above, other) = _falls(start), _falls(end)
         # Bars that are neighbours in such an order by less than rounding leave doubt, unless they are the same.
-        if all(np.count_nonzero(np.diff(z) <= slack) == twins for z in (one, other)):
+        twins = _twins(y, x)
+        if _near(one, slack) == twins and _near(other, slack) == twins:
             first = np.argsort(start)
             return below, _changed(end[first], y[first], x[first], not_above - below)
     return _all_within(y, x, low, high)
+
+
+@compiled
+def _twins(y: Floats, x: Floats) -> int:
+    """Bars that are the same as the one before."""
+    count = 0
+    for i in range(1, len(x)):
+        count += (x[i] == x[i - 1]) & (y[i] == y[i - 1])
+    return count
+
+
+@compiled
+def _near(z: Floats, slack: float) -> int:
+    """Values no further than the slack above the one before."""
+    count = 0
+    for i in range(1, len(z)):
+        count += z[i] - z[i - 1] <= slack
+    return count
 
 
 @compiled
@@ -108,26 +123,24 @@ def _all_within(y: Floats, x: Floats, low: float, high: float) -> tuple[int, Flo
     return below, kept[:count]
 
 
-@compiled
 def pick(values: Floats, ranks: Integers) -> Floats:
     """The values of these ranks, in linear time: only the bins that hold one are sorted."""
-    low, high, holes = values[0], values[0], 0
-    # One pass instead of min() and max(), which look for NaN at every step.
-    for value in values:
-        low, high = value if value < low else low, value if value > high else high
-        holes += value != value
-    out = np.empty(len(ranks))
+    low, high = float(values.min()), float(values.max())
     scale = (BINS - 1) / (high - low) if high > low else 0.0
-    if holes or not (np.isfinite(scale) and scale > 0.0):
-        ordered = np.sort(values)
-        for r in range(len(ranks)):
-            out[r] = ordered[ranks[r]]
-        return out
+    if not (np.isfinite(scale) and scale > 0.0):  # nor are they where one is NaN
+        return np.asarray(np.sort(values)[ranks])
+    return _picked(values, ranks, low, scale)
+
+
+@compiled
+def _picked(values: Floats, ranks: Integers, low: float, scale: float) -> Floats:
+    out = np.empty(len(ranks))
     held = np.zeros(BINS + 1, dtype=np.int64)
-    at = np.empty(len(values), dtype=np.int16)
-    for i in range(len(values)):
-        at[i] = int((values[i] - low) * scale)
-        held[at[i] + 1] += 1
+    at = np.empty(len(values), dtype=np.int32)
+    for i in range(len(values)):  # apart from the counting, so that several go at once
+        at[i] = np.int32((values[i] - low) * scale)
+    for bin in at:
+        held[bin + 1] += 1
     before = np.cumsum(held)
     wanted = np.zeros(BINS, dtype=np.bool_)
     for rank in ranks:

@@ -44,7 +44,8 @@ def theil_sen(y: Floats, x: Floats, confidence: float = 0.95, fast: bool | None 
     n = len(x)
     pairs = n * (n - 1) // 2
     twin = compiled_twin("slopes_fast", math.inf if n > EXACT else 0.0, fast)
-    tied_x, tied_y = _ties(x), _ties(y)
+    across = np.lexsort((y, x))
+    tied_x, tied_y = _ties(x[across]), _ties(np.sort(y))
     reach = normal.reach(confidence) * _sigma(n, tied_x, tied_y)
     if twin is None and n > EXACT:
         some = _slopes(y, x, SAMPLE)
@@ -52,7 +53,8 @@ def theil_sen(y: Floats, x: Floats, confidence: float = 0.95, fast: bool | None 
         found = slopes.pick(some, ranks) if len(some) else some
     else:
         total = pairs - int((tied_x * (tied_x - 1) // 2).sum())
-        found = _exactly(y, x, _ranks(total, reach), total, twin or slopes) if total else np.zeros(0)
+        ranks = _ranks(total, reach)
+        found = _exactly(y[across], x[across], ranks, total, twin or slopes) if total else np.zeros(0)
     if not len(found):
         return RobustLine(math.nan, math.nan, math.nan, math.nan)
     beta = float((found[1] + found[2]) / 2)
@@ -60,17 +62,19 @@ def theil_sen(y: Floats, x: Floats, confidence: float = 0.95, fast: bool | None 
 
 
 def _exactly(y: Floats, x: Floats, ranks: Integers, total: int, engine: ModuleType) -> Floats:
-    """The slopes of these ranks among all.
+    """The slopes of these ranks among all; the bars in the order of x, those of equal x in that of y.
 
     A sample says between which slopes they lie, one pass over all pairs counts those below and keeps those between.
     """
     low, high = -math.inf, math.inf
     if total > 2 * BRACKET:
-        some = np.sort(_slopes(y, x, BRACKET))
+        some = _slopes(y, x, BRACKET)
         spare = 1.5 * math.sqrt(len(some))  # three standard deviations of a rank in the middle
         under = int(len(some) * ranks[0] / total - spare)
         over = int(len(some) * ranks[-1] / total + spare) + 1
         # Between two slopes of the sample rather than on one: there rounding could not tell the sides apart.
+        ends = [at for end in (under, over) if 0 < end < len(some) for at in (end - 1, end)]
+        some = np.partition(some, ends) if ends else some
         low = float(some[under] + some[under - 1]) / 2 if under > 0 else low
         high = float(some[over] + some[over - 1]) / 2 if over < len(some) else high
     below, kept = engine.within(y, x, low, high)
@@ -102,13 +106,11 @@ def _ranks(total: int, reach: float) -> Integers:
     return np.array([low, (total - 1) // 2, total // 2, high], dtype=np.int64)
 
 
-def _ties(values: Floats) -> Integers:
+def _ties(ordered: Floats) -> Integers:
     """Sizes of the groups of equal values, as far as they are more than one."""
-    ordered = np.sort(values)
-    if (ordered[1:] != ordered[:-1]).all():
-        return np.zeros(0, dtype=np.int64)
-    sizes: Integers = np.unique(values, return_counts=True)[1]
-    return sizes
+    ends = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    sizes: Integers = np.diff(ends, prepend=0, append=len(ordered))
+    return sizes[sizes > 1]
 
 
 def _sigma(n: int, *tied: Integers) -> float:
