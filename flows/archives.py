@@ -10,7 +10,8 @@ import duckdb
 import polars as pl
 
 from flows.context import Context
-from flows.covering import REACH, cover_loaded
+from flows.covering_history import cover_loaded
+from flows.gaps import REACH
 from pipelines import landing
 from pipelines.fallback import DOWN
 from pipelines.ingest import Feed, Ingested, Stores, ingest_requests

@@ -23,8 +23,9 @@ from flows import heal_lost
 from flows.brought import Brought
 from flows.collection import streams_folder
 from flows.context import Context, assemble, writing
-from flows.covering import DAYS, Covered, cover, known_gaps, run_covering, store
+from flows.covering import DAYS, Covered, cover, run_covering, store
 from flows.deriving import derive_abandoned, derive_pending
+from flows.gaps import known_gaps
 from flows.heal_trades import TradesHealed, heal_trades
 from flows.inbox import take_in
 from flows.owed import load_owed

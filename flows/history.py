@@ -17,7 +17,7 @@ from flows import chunks
 from flows.archives import fill_from_archive
 from flows.brought import Brought
 from flows.context import Context
-from flows.covering import Asked, cover_history
+from flows.covering_history import Asked, cover_history
 from flows.deriving import derive_pending
 from flows.history_turn import history_turn
 from flows.runs import recorded

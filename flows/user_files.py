@@ -16,7 +16,7 @@ import polars as pl
 
 from flows.brought import Brought
 from flows.context import Context
-from flows.covering import cover_history
+from flows.covering_history import cover_history
 from flows.deriving import derive_pending
 from flows.history_turn import history_turn
 from flows.runs import recorded

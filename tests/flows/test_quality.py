@@ -7,7 +7,8 @@ from datetime import date, datetime, timedelta
 import polars as pl
 import pytest
 
-from flows.covering import Asked, cover_loaded, run_covering, store
+from flows.covering import run_covering, store
+from flows.covering_history import Asked, cover_loaded
 from flows.quality import check_whole, run_quality
 from tests.warehouse.conftest import MINUTE, NOON, Lake, aware, bars, trades
 from warehouse.asked import SPAN_SCHEMA, note_asked
