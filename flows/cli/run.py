@@ -23,7 +23,7 @@ STEPS = {
     "maintenance": ("flows.maintain", "run_maintenance"),
     "pairs": ("flows.pairs", "run_pairs"),
     "quality": ("flows.quality", "run_quality"),
-    "heal": ("flows.heal", "run_heal"),
+    "heal": ("flows.healing", "run_heal"),
 }
 """Each in its own module, so that the minute loads neither scipy nor Great Expectations."""
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.context import assemble, writing
-from flows.heal import run_heal
+from flows.healing import run_heal
 from flows.trading_days import fill_sessions
 from pipelines.coverage import GRACE
 from pipelines.settings import load

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from flows import walk
 from flows.context import assemble, prepare, writing
-from flows.heal import run_heal
+from flows.healing import run_heal
 from flows.maintain import run_maintenance
 from flows.processes import die_with_parent
 from flows.streaming import load_streamed
@@ -56,7 +56,7 @@ def minute() -> None:
 
 
 def heal() -> None:
-    """The step of `flows.heal`, a little sooner resigned."""
+    """The step of `flows.healing`, a little sooner resigned."""
     context = assemble()
     with writing(context) as con:
         run_heal(context, con, str(uuid4()), give_up_after=GIVE_UP_AFTER)

@@ -11,7 +11,7 @@ import pytest
 
 from flows import history
 from flows.covering import run_covering
-from flows.heal import run_heal
+from flows.healing import run_heal
 from flows.trading_days import fill_sessions
 from pipelines.market import naive
 from pipelines.replica.server import Replica
