@@ -11,7 +11,7 @@ import polars as pl
 
 from flows.context import Context
 from flows.covering_history import cover_loaded
-from flows.gaps import REACH
+from flows.minute_gaps import REACH
 from pipelines import landing
 from pipelines.fallback import DOWN
 from pipelines.ingest import Feed, Ingested, Stores, ingest_requests

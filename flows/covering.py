@@ -10,7 +10,7 @@ import polars as pl
 
 from flows import anomalies
 from flows.context import Context
-from flows.gaps import REACH, RUN, gap_events
+from flows.minute_gaps import REACH, RUN, gap_events
 from flows.minute_states import expected_spans, minute_states, quiet_of, refused_minutes
 from flows.runs import SAME_CLOCK
 from pipelines import coverage

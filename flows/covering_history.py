@@ -15,7 +15,7 @@ import polars as pl
 
 from flows.context import Context
 from flows.covering import Covered, store
-from flows.gaps import REACH, RUN, gap_events, known_gaps
+from flows.minute_gaps import REACH, RUN, gap_events, known_gaps
 from flows.minute_states import expected_spans, minute_states, quiet_of, refused_minutes
 from pipelines import coverage
 from pipelines.market import naive

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import duckdb
 import polars as pl
 
-from flows.gaps import known_gaps
+from flows.minute_gaps import known_gaps
 from warehouse.stage import frame, literal
 
 EVERY, FOR = timedelta(days=1), timedelta(days=7)

@@ -8,8 +8,8 @@ import duckdb
 import polars as pl
 
 from flows.covering import Covered
-from flows.gaps import known_gaps
 from flows.heal_run import Answers, Healing, minutes_in
+from flows.minute_gaps import known_gaps
 from pipelines.coverage import silent_runs
 from pipelines.ingest import Feed
 from pipelines.sources.base import NO_MINUTES

@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from flows.context import Context
-from flows.gaps import SPAN, known_gaps
+from flows.minute_gaps import SPAN, known_gaps
 from pipelines import coverage
 from pipelines.ingest import FIRST_REACH, LIVE_KINDS
 from pipelines.market import MINUTE

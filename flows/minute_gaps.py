@@ -1,4 +1,4 @@
-"""The ledger of gaps: runs of missing minutes on record, and what a new look at the minutes adds to them.
+"""The ledger of gaps for minutes: missing runs on record, and what a new look at the minutes adds to them.
 
 A gap is one row: `open` when a run of missing minutes appears, `healing` while a part of them has come, `healed`
 when all have, by whichever origin brought the last of them; `lost` when the healer has given it up.
