@@ -28,7 +28,7 @@ from pipelines.calendars import reach as time_of
 from pipelines.market import CONTINUOUS, Interval, naive, utc
 from pipelines.quality.tables import Check, quality_frame
 from warehouse.buckets import SLOT, counted_from, with_closing
-from warehouse.build import series_calendars
+from warehouse.calendars import series_calendars
 from warehouse.stage import frame, literal, literals, stage
 
 SUITE = "certificate"

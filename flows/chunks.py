@@ -24,7 +24,7 @@ from pipelines.market import CONTINUOUS, naive, utc
 from pipelines.sources.base import BarRequest, FetchResult, Reply, Source
 from pipelines.sources.refusals import RATE_LIMITED, pause_s
 from warehouse.asked import SPAN_SCHEMA, asked_spans, joined, note_asked
-from warehouse.build import sessions_between
+from warehouse.calendars import sessions_between
 
 PAGES = 5
 """Pages of one symbol in a chunk: three and a half days of Binance minutes; a kill costs no more than that."""

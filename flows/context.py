@@ -27,7 +27,7 @@ from pipelines.sources.base import Source, SourceOptions
 from pipelines.sources.bulk import FOLDERS, BulkArchive
 from pipelines.sources.standby import Standby
 from pipelines.sources.streams import Stream
-from warehouse import build
+from warehouse.calendars import sessions_between
 from warehouse.connect import Location, connect
 from warehouse.errors import TapewatchError
 from warehouse.migrate import migrate, write_open_sql
@@ -212,7 +212,7 @@ def sessions_around(con: duckdb.DuckDBPyConnection, calendar: str, at: datetime)
     if calendar == CONTINUOUS:
         return pl.DataFrame()
     moment = naive(at)
-    found = build.sessions_between(con, calendar, moment - timedelta(days=31), moment + timedelta(days=7))
+    found = sessions_between(con, calendar, moment - timedelta(days=31), moment + timedelta(days=7))
     if found.is_empty():
         raise TapewatchError(
             f"the sessions of {calendar} around {moment:%Y-%m-%d} are not in the warehouse; "

@@ -15,7 +15,7 @@ from pipelines.analytics.correlation import correlations
 from pipelines.analytics.panels import wide
 from pipelines.calendars import reach
 from pipelines.market import CONTINUOUS, Interval
-from warehouse import build
+from warehouse.calendars import source_calendars
 from warehouse.closes import closes
 from warehouse.stage import literal, literals
 
@@ -29,7 +29,7 @@ def newest_closes(
     con: duckdb.DuckDBPyConnection, interval: str, lookback: int, newest: Mapping[str, datetime]
 ) -> pl.DataFrame:
     """The last `lookback` closes of each series of the sources that `newest` names with their newest bar."""
-    width, calendars = Interval.parse(interval), build.calendars(con)
+    width, calendars = Interval.parse(interval), source_calendars(con)
     since = {
         name: ts - reach(calendars.get(name, CONTINUOUS), width, lookback) for name, ts in newest.items()
     }

@@ -28,7 +28,7 @@ from reports.digest import digest as rendered
 from reports.digest_facts import History, digest_facts
 from reports.notify.message import Site
 from warehouse import outbox
-from warehouse.build import calendars, sessions_between
+from warehouse.calendars import sessions_between, source_calendars
 from warehouse.clocks import answers
 from warehouse.connect import transaction, writer
 from warehouse.stage import frame, literal, literals, scalar
@@ -225,7 +225,7 @@ def _gaps(con: duckdb.DuckDBPyConnection, since: datetime) -> pl.DataFrame:
 def _sources(context: Context, con: duckdb.DuckDBPyConnection, until: datetime) -> pl.DataFrame:
     """source, lag_s, state of each configured source; no lag while its exchange is shut or it never answered."""
     states = dict(con.execute("SELECT source, state FROM source_states").fetchall())
-    known, clocks = calendars(con), answers(con)
+    known, clocks = source_calendars(con), answers(con)
     rows = []
     for name, calendar in context.calendars.items():
         clock = clocks.get(name, (None, None))[0]

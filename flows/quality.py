@@ -26,7 +26,7 @@ from pipelines.quality.expectations import check
 from pipelines.quality.rules import Contract
 from pipelines.quality.tables import Check, coverage_share, duplicate_keys, freshness, quality_frame
 from pipelines.quality.trades import ids_follow, make_klines
-from warehouse.build import calendars, sessions_between
+from warehouse.calendars import sessions_between, source_calendars
 from warehouse.clocks import market_clocks
 from warehouse.connect import transaction
 from warehouse.stage import frame, literal, scalar, stage
@@ -171,7 +171,7 @@ def _fresh(context: Context, con: duckdb.DuckDBPyConnection, source: str, clock:
     newest = scalar(
         con, f"SELECT max(ts) FROM bars WHERE source = {literal(source)} AND ts >= {literal(day)}"
     )
-    due = _newest_due(con, calendars(con).get(source, context.calendars[source]), clock)
+    due = _newest_due(con, source_calendars(con).get(source, context.calendars[source]), clock)
     return freshness("bars", source, newest if isinstance(newest, datetime) else None, due)
 
 

@@ -27,9 +27,9 @@ from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sources.files import FileRows, read_parts
 from warehouse.asked import SPAN_SCHEMA, asked_spans, note_asked
-from warehouse.build import trade_minutes
 from warehouse.errors import TapewatchError
 from warehouse.load import Batch, Loaded, load_bars, load_interval_bars, load_trades
+from warehouse.trades import trade_minutes
 
 MINUTES = "-minutes"
 """How the id of a batch ends whose bars were made of imported trades."""

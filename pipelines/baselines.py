@@ -9,8 +9,14 @@ import duckdb
 import polars as pl
 
 from pipelines.market import Interval
-from warehouse import build
-from warehouse.build import IN_LAKE, Facts
+from warehouse.baselines import (
+    baseline_candidates,
+    baseline_history,
+    baseline_rows,
+    baseline_sessions,
+    stored_baseline,
+)
+from warehouse.facts import IN_LAKE, Facts
 
 VALUES = ("median", "sessions", "log_median", "log_mad", "log_mean_ad", "bars")
 _TABLE = ["source", "symbol", "session", "bucket", *VALUES, "log_sessions"]
@@ -32,9 +38,9 @@ def with_baseline(
     new: source, symbol, interval, ts, session, bucket, is_complete, lent and more. Bars of the session the table is in force
     for join it; older ones are judged by their own past; partial windows, and those with lent minutes, by none. with_history: history has grown,
     so the table is made anew. series: the only ones that are at work, where it is not whole sources. facts: of
-    `build.stage_facts`.
+    `stage_facts`.
     """
-    stored = build.stored_baseline(con, str(interval), sorted(set(new["bucket"])))
+    stored = stored_baseline(con, str(interval), sorted(set(new["bucket"])))
     in_force = _in_force(con, interval, new, stored)
     fresh = _fresh(con, interval, in_force, with_history, sessions, min_sessions, series, facts)
     if fresh.height:
@@ -52,7 +58,7 @@ def with_baseline(
         _stage_candidates(
             con, interval, first, last, sessions, older["source"].unique().to_list(), series, facts
         )
-        parts.append(build.baseline_history(con, older.select(*_KEY, "interval"), sessions, min_sessions))
+        parts.append(baseline_history(con, older.select(*_KEY, "interval"), sessions, min_sessions))
     columns = (*_KEY, *VALUES, "log_sessions")
     known = pl.concat([part.select(columns) for part in parts])
     return new.join(_enough(known, min_sessions), on=_KEY, how="left"), fresh
@@ -73,7 +79,7 @@ def _in_force(
     span = new.group_by("source").agg(oldest=pl.col("session").min(), newest=pl.col("session").max())
     known = stored.group_by("source").agg(known=pl.col("session").max())
     if span.join(known, on="source").filter(pl.col("known") >= pl.col("newest")).height < span.height:
-        sessions = build.baseline_sessions(con, str(interval))
+        sessions = baseline_sessions(con, str(interval))
         known = pl.DataFrame(
             {"source": list(sessions), "known": list(sessions.values())},
             schema={"source": pl.String, "known": pl.Date},
@@ -103,7 +109,7 @@ def _fresh(
         _stage_candidates(
             con, interval, session, session + timedelta(days=1), sessions, sources, series, facts
         )
-        frames.append(build.baseline_rows(con, session, sessions, min_sessions))
+        frames.append(baseline_rows(con, session, sessions, min_sessions))
     return pl.concat(frames) if frames else pl.DataFrame()
 
 
@@ -120,4 +126,4 @@ def _stage_candidates(
     reach_back = timedelta(days=round(sessions * 1.6) + 5)
     since = datetime.combine(first, datetime.min.time()) - reach_back
     until = datetime.combine(last, datetime.max.time())
-    build.baseline_candidates(con, str(interval), since, until, sources, series, facts)
+    baseline_candidates(con, str(interval), since, until, sources, series, facts)

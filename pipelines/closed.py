@@ -12,7 +12,7 @@ import polars as pl
 from pipelines.analytics.resample import JOINED, Minutes, resample
 from pipelines.market import Interval
 from warehouse import build
-from warehouse.build import IN_LAKE, Facts
+from warehouse.facts import IN_LAKE, Facts
 
 DAY = timedelta(days=1)
 _KEY = ("source", "symbol", "ts")

@@ -32,7 +32,9 @@ from pipelines.market import CONTINUOUS, Interval
 from pipelines.tails import read_tail
 from warehouse import build, tails
 from warehouse.build import KEY
+from warehouse.calendars import sessions_between, stage_calendars, usual_minutes
 from warehouse.connect import snapshot
+from warehouse.facts import FOREVER, stage_facts
 from warehouse.stage import insert, literals, stage
 
 CLOSING_REACH = timedelta(days=7)
@@ -72,16 +74,16 @@ def _derive(
     batches = build.pending_batches(con, () if part.with_history else HISTORY_KINDS)
     if part.batches is not None:
         batches = batches.filter(pl.col("batch_id").is_in(list(part.batches)))
-    calendars = by_source(build.stage_calendars(con))
+    calendars = by_source(stage_calendars(con))
     before = build.progress(con)
     closing = _closing(con, clocks, before, calendars, plan.intervals)
     oldest = closing["ts"].min()
     others_since = oldest - CLOSING_REACH if isinstance(oldest, datetime) else None
-    facts = build.stage_facts(con, part.series, others_since)
+    facts = stage_facts(con, part.series, others_since)
     build.touch(con, batches, part.series, facts)
     # A source that nobody polls: whatever was imported from it is closed. A minute that comes late finds the clock where a backfill has left it.
     reached = {source: max(until, before.get(source, until)) for source, until in clocks.items()}
-    known = dict.fromkeys(calendars, build.FOREVER) | before | reached
+    known = dict.fromkeys(calendars, FOREVER) | before | reached
     build.stage_clocks(con, known, closing)
     with_history = bool(HISTORY_KINDS & set(batches["kind"]))
     session_minutes = _session_minutes(con, calendars, plan)
@@ -127,7 +129,7 @@ def _session_minutes(
 ) -> dict[str, float]:
     """Calendar -> length of its usual session; the stored sessions are asked for those the plan does not know."""
     unknown = set(calendars.values()) - {CONTINUOUS, *plan.session_minutes}
-    return {**plan.session_minutes, **(build.usual_minutes(con, sorted(unknown)) if unknown else {})}
+    return {**plan.session_minutes, **(usual_minutes(con, sorted(unknown)) if unknown else {})}
 
 
 def write(con: duckdb.DuckDBPyConnection, derived: Derived, plan: Plan, run_id: str, now: datetime) -> None:
@@ -192,7 +194,7 @@ def _closing(
         for calendar in those_of(source, calendars) if source in before else ():
             sessions = pl.DataFrame()
             if calendar != CONTINUOUS:
-                sessions = build.sessions_between(con, calendar, before[source] - timedelta(days=1), until)
+                sessions = sessions_between(con, calendar, before[source] - timedelta(days=1), until)
             frames.append(closing_windows(source, calendar, before[source], until, intervals, sessions))
     return pl.concat(frames)
 

@@ -17,7 +17,7 @@ from pipelines.analytics.params import IndicatorParams, carried
 from pipelines.calendars import reach, those_of
 from pipelines.market import CONTINUOUS, Interval
 from warehouse import tails
-from warehouse.build import IN_LAKE, Facts
+from warehouse.facts import IN_LAKE, Facts
 
 BEGINNING = datetime(1970, 1, 1)
 FURTHER = timedelta(days=3)

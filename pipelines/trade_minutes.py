@@ -11,8 +11,8 @@ from pipelines.continuity import Continuity
 from pipelines.ingest import Stores
 from pipelines.market import MINUTE, naive
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA
-from warehouse.build import trade_minutes
 from warehouse.load import Batch, Delivery
+from warehouse.trades import trade_minutes
 
 OWN = "-minutes"
 """How the id of a batch ends whose bars were made of trades."""

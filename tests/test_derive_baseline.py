@@ -20,7 +20,7 @@ from pipelines.analytics.baseline import baseline, judge
 from pipelines.recent.places import buckets, seconds
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, bars_of, new_lake
-from warehouse import build
+from warehouse.baselines import baseline_history, baseline_rows
 from warehouse.buckets import counted_from, with_closing
 from warehouse.stage import stage
 
@@ -68,7 +68,7 @@ def test_the_sql_is_the_reference(
     stage(lake.con, "candidates", sample)
     keys = ["source", "symbol", "interval", "bucket"]
     wanted = baseline(sample, judged, sessions=sessions, min_sessions=enough).sort(keys)
-    found = build.baseline_rows(lake.con, judged, sessions, enough).sort(keys)
+    found = baseline_rows(lake.con, judged, sessions, enough).sort(keys)
     found = found.filter(pl.col("sessions") >= enough)
     logs = [pl.when(pl.col("log_sessions") >= enough).then(pl.col(name)) for name in VALUES if "log" in name]
     counts = [pl.col(name).cast(pl.Int64) for name in ("sessions", "bars")]
@@ -89,7 +89,7 @@ def test_each_older_bar_has_the_baseline_of_its_own_session(
     sample = volumes(seed, 12, keep, zeros)
     stage(lake.con, "candidates", sample)
     keys = ["source", "symbol", "interval", "ts"]
-    found = build.baseline_history(lake.con, sample.select(keys), 5, enough)
+    found = baseline_history(lake.con, sample.select(keys), 5, enough)
     found = found.filter(pl.col("sessions") >= enough)
     logs = ["log_median", "log_mad", "log_mean_ad"]
     found = found.with_columns(

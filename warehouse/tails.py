@@ -13,7 +13,8 @@ import duckdb
 import polars as pl
 
 from warehouse.buckets import counted_from
-from warehouse.build import FOREVER, IN_LAKE, Facts, Sql, anchored_bars, render
+from warehouse.facts import FOREVER, IN_LAKE, Facts, anchored_bars
+from warehouse.render import Sql, render
 from warehouse.stage import frame, literal, stage
 
 COLUMNS = ("source", "symbol", "ts", "high", "low", "close", "volume", "ret_log", "is_new")

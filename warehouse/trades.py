@@ -10,6 +10,7 @@ import polars as pl
 
 from warehouse.connect import Location, snapshot, transaction, writer
 from warehouse.load import QUARANTINE_COLUMNS, Batch, Loaded
+from warehouse.render import render
 from warehouse.stage import frame, literal, literals, scalar, stage
 
 SAME_MOMENT = timedelta(seconds=1)
@@ -135,6 +136,14 @@ def minutes_compared(
             WHERE {span} AND origin <> 'stream' AND venue = source AND trades IS NOT NULL
         ) AS b USING (symbol, ts) WHERE ts < {literal(until)} ORDER BY ts, symbol""",
     )
+
+
+def trade_minutes(
+    con: duckdb.DuckDBPyConnection, source: str, since: datetime, until: datetime, own: str
+) -> pl.DataFrame:
+    """One-minute bars (BAR_SCHEMA) of a source's trades in [since, until), where no other batch than one ending in
+    `own` brought a bar."""
+    return frame(con, render("trade_minutes", source=source, since=since, until=until, own=own))
 
 
 def _stage_fresh(con: duckdb.DuckDBPyConnection, trades: pl.DataFrame, loading: str) -> None:
