@@ -19,6 +19,7 @@ from reports.pages.shell import pair_slug
 from reports.shelf import Shelf
 from reports.snapshot import Row, Snapshot, by_series, minute_rows
 from warehouse import read
+from warehouse.read import findings, market
 
 PAIR_SCHEMA = {"pair": pl.String(), "interval": pl.String(), "ts": pl.Datetime("us"), "spread": pl.Float64(), "zscore": pl.Float64(), "corr_roll": pl.Float64(), "beta": pl.Float64()}  # fmt: skip
 PAIR_COLUMNS = ("close_y", "close_x", "spread_bp", "mean_bp", "lower_bp", "upper_bp", "zscore", "corr")
@@ -54,7 +55,7 @@ def write_days(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
     known: dict[str, dict[str, list[Any]]] = shelf.state.setdefault("days", {})
     due: dict[date, set[Series]] = {}
     touched: dict[tuple[Series, date], list[Any]] = {}
-    for row in read.touched_days(con, first).iter_rows(named=True):
+    for row in market.touched_days(con, first).iter_rows(named=True):
         key, day = Series(row["source"], row["symbol"]), row["day"]
         mark = [_iso(row["known_at"]), _iso(row["ts"]), row["rows"]]
         touched[key, day] = mark
@@ -62,7 +63,7 @@ def write_days(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
             due.setdefault(day, set()).add(key)
     for day, keys in sorted(due.items()):
         start = datetime.combine(day, datetime.min.time())
-        for key, bars in charts.by_series(read.minutes_between(con, start, start + timedelta(days=1))):
+        for key, bars in charts.by_series(market.minutes_between(con, start, start + timedelta(days=1))):
             if key in keys:
                 _write_day(shelf, snap, key, day, bars)
                 known.setdefault(key.slug, {})[day.isoformat()] = touched[key, day]
@@ -109,7 +110,7 @@ def write_windows(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everyth
         if name == "1m" or not (is_news or snap.options.touched):
             continue
         width = snap.options.widths[name]
-        rows = read.history(
+        rows = market.history(
             con,
             name,
             snap.at - max(width * WINDOW_BARS * 4, timedelta(days=30)),
@@ -137,7 +138,7 @@ def _write_minute_tables(con: read.Connection, shelf: Shelf, snap: Snapshot) -> 
     if oldest is None:
         return
     rows = minute_rows(snap.minutes.filter(pl.col("ts") >= oldest))
-    measures = read.indicators_since(con, "1m", oldest)
+    measures = market.indicators_since(con, "1m", oldest)
     joined = rows.join(measures, on=["source", "symbol", "interval", "ts"], how="left", maintain_order="left")
     for key, mine in by_series(joined).items():
         for path, body in api.ohlc_tables(key, "1m", mine):
@@ -146,7 +147,7 @@ def _write_minute_tables(con: read.Connection, shelf: Shelf, snap: Snapshot) -> 
 
 def write_api(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
     """The API files that move each minute."""
-    trades = by_series(api.texts(read.last_trades(con, snap.at - timedelta(hours=2))))
+    trades = by_series(api.texts(market.last_trades(con, snap.at - timedelta(hours=2))))
     newest = snap.measures.group_by("source", "symbol", "interval", maintain_order=True).tail(
         api.LAST_INDICATORS
     )
@@ -186,12 +187,12 @@ def write_quiet(
     """Series without recent minutes (imported, or no longer delivered): their newest rows, whatever their age."""
     chosen = [key for key in snap.keys if key not in snap.bars and (only is None or key in only)]
     for key in chosen[:MOST_QUIET]:
-        rows = read.series_history(con, key.source, key.symbol, WINDOW_BARS)
+        rows = market.series_history(con, key.source, key.symbol, WINDOW_BARS)
         found = {str(name): part for (name,), part in rows.group_by("interval", maintain_order=True)}
         if not found:
             continue
         snap.digits[key] = charts.digits_of(found[min(found, key=_width)]["close"].to_numpy())
-        snap.flagged[key] = read.series_anomalies(con, key.source, key.symbol)
+        snap.flagged[key] = findings.series_anomalies(con, key.source, key.symbol)
         for name, part in found.items():
             is_minute = name == "1m"
             path = f"data/symbols/{key.slug}.js" if is_minute else f"data/symbols/{key.slug}/{name}.js"
@@ -218,7 +219,7 @@ def pair_tails(con: read.Connection, snap: Snapshot, fits: list[Row]) -> dict[tu
         return {}
     widest = max(Interval.parse(fit["interval"]).delta for fit in fits)
     since = snap.at - max(widest * snap.options.pair_points * 2, timedelta(days=5))
-    points = read.pair_tails(con, since, snap.options.pair_points, [fit["pair"] for fit in fits])
+    points = findings.pair_tails(con, since, snap.options.pair_points, [fit["pair"] for fit in fits])
     banded = with_bands(
         points.unique(["pair", "interval", "ts"], keep="last", maintain_order=True),
         fits,

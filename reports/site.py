@@ -37,6 +37,7 @@ from reports.pages.shell import Page, alert_path, day_path, freshness, pair_slug
 from reports.shelf import Shelf, one_render_at_a_time
 from reports.snapshot import Snapshot, take
 from warehouse import read
+from warehouse.read import findings, operations
 
 Scope = Literal["minute", "full"]
 SLOW_EVERY = timedelta(minutes=5)
@@ -135,7 +136,7 @@ def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: boo
     _put(shelf, snap, [overview.page(snap), runs.page(snap), alerts.index_page(snap), pairs.index_page(snap)])
     _alert_pages(shelf, snap, everything=everything)
     if slow or "grave" not in shelf.state:
-        older = read.grave_anomalies(con, snap.at - timedelta(days=1))
+        older = findings.grave_anomalies(con, snap.at - timedelta(days=1))
         shelf.state["grave"] = anomalies.gravest(older, snap.at)
     _anomaly_pages(con, shelf, snap, everything=everything)
     if everything or slow or snap.is_small:
@@ -148,8 +149,8 @@ def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: boo
 
 
 def _slow_pages(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
-    covered = read.coverage(con, (snap.at - timedelta(days=3)).date())
-    refused = read.quarantine(con, snap.at - timedelta(days=7))
+    covered = operations.coverage(con, (snap.at - timedelta(days=3)).date())
+    refused = operations.quarantine(con, snap.at - timedelta(days=7))
     pages = [
         quality.page(snap, covered, refused),
         correlations.page(snap),
@@ -189,7 +190,7 @@ def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everyt
                 pl.col("ts").is_between(start, start + timedelta(days=1), closed="left")
             )
         elif path not in shelf or (written and written[0] != count):
-            mine = read.anomalies(con, start, start + timedelta(days=1))
+            mine = findings.anomalies(con, start, start + timedelta(days=1))
         else:
             continue
         facts = [
@@ -207,7 +208,7 @@ def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everyt
 def _days(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> list[dict[str, Any]]:
     """Days with anomalies, newest first: counted anew by the full render, else remembered plus the open ones."""
     if everything or "anomaly_days" not in shelf.state:
-        days = read.anomaly_days(con).to_dicts()
+        days = findings.anomaly_days(con).to_dicts()
     else:
         first = overview.midnight(snap.at.date()) - timedelta(days=DAYS_STILL_OPEN - 1)
         counted = (

@@ -13,6 +13,7 @@ from pipelines.market import CONTINUOUS, MINUTE, Series, naive
 from reports import charts
 from reports.options import SiteOptions
 from warehouse import read
+from warehouse.read import findings, market, operations
 
 KEEP_MINUTES = 1500
 TAIL_BARS = 240
@@ -274,9 +275,9 @@ def by_series(frame: pl.DataFrame) -> dict[Series, pl.DataFrame]:
 def take(con: read.Connection, options: SiteOptions) -> Snapshot:
     """Reads everything a minute's render needs: about a dozen queries, whatever the number of symbols."""
     at = naive(options.at)
-    series = read.series(con)
+    series = market.series(con)
     small = series.height <= options.minute_series
-    minutes = read.minutes(
+    minutes = market.minutes(
         con, at - (LOOK_BACK if small else timedelta(hours=3)), KEEP_MINUTES if small else 240
     )
     day = at - timedelta(days=1)
@@ -285,24 +286,24 @@ def take(con: read.Connection, options: SiteOptions) -> Snapshot:
         at=at,
         series=series,
         minutes=minutes,
-        measures=read.newest_indicators(
+        measures=market.newest_indicators(
             con, options.widths, at, TAIL_BARS if small else SHORT_TAIL_BARS, INDICATOR_ROWS if small else 1
         ),
-        quarters=quarters_of(minutes) if small else read.quarter_closes(con, at - timedelta(hours=26)),
-        windows=read.windows(con, options.widths, at),
-        anomalies=read.anomalies(con, at - timedelta(days=2)),
-        fits=read.pair_fits(con),
-        spreads=read.pair_newest(con, day),
-        alerts=read.alerts(con, at - timedelta(days=7)),
-        deliveries=read.deliveries(con, at - timedelta(days=7)),
-        runs=read.runs(con, day),
-        latency=read.latency(con, at - timedelta(hours=3)),
-        quality=read.quality(con, at - timedelta(days=7)),
-        gaps=read.gaps(con, at - LOOK_BACK),
-        sessions=read.sessions(con, at - timedelta(days=7), at + timedelta(days=7)),
-        states=read.source_states(con),
-        correlations=read.correlations(con),
-        stats=read.symbol_stats(con),
+        quarters=quarters_of(minutes) if small else market.quarter_closes(con, at - timedelta(hours=26)),
+        windows=market.windows(con, options.widths, at),
+        anomalies=findings.anomalies(con, at - timedelta(days=2)),
+        fits=findings.pair_fits(con),
+        spreads=findings.pair_newest(con, day),
+        alerts=operations.alerts(con, at - timedelta(days=7)),
+        deliveries=operations.deliveries(con, at - timedelta(days=7)),
+        runs=operations.runs(con, day),
+        latency=operations.latency(con, at - timedelta(hours=3)),
+        quality=operations.quality(con, at - timedelta(days=7)),
+        gaps=operations.gaps(con, at - LOOK_BACK),
+        sessions=market.sessions(con, at - timedelta(days=7), at + timedelta(days=7)),
+        states=operations.source_states(con),
+        correlations=findings.correlations(con),
+        stats=findings.symbol_stats(con),
     )
 
 

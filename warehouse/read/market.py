@@ -1,25 +1,16 @@
-"""What the pages ask of the warehouse: few wide reads on the public views, each one frame for all series.
-
-Every function takes an open connection and naive UTC times, and gives a polars frame; none of them asks
-per symbol. Reads on minute data carry a literal lower bound on `ts`, without which DuckLake would open
-every day's files.
-"""
+"""The market's rows: bars, windows with their indicators, trades, and the sessions they fall into."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
-import duckdb
 import polars as pl
 
 from warehouse import stage
+from warehouse.read import Connection, frame
 
 HOUR = timedelta(hours=1)
-Connection = duckdb.DuckDBPyConnection
-
 BAR_COLUMNS = "open, high, low, close, volume, vwap, turnover, trades"
 OHLCV_COLUMNS = (
     f"source, symbol, interval, ts, {BAR_COLUMNS}, "
@@ -27,35 +18,9 @@ OHLCV_COLUMNS = (
 )
 
 
-def frame(con: Connection, sql: str, values: Mapping[str, object] | None = None) -> pl.DataFrame:
-    """The answer of a SELECT as a polars frame (through Arrow, without pyarrow).
-
-    `$name` in the text becomes the value as a literal: DuckLake prunes files by literal bounds only.
-    """
-    known = values or {}
-    return stage.frame(con, re.sub(r"\$(\w+)", lambda found: stage.literal(known[found[1]]), sql))
-
-
 def series(con: Connection) -> pl.DataFrame:
     """source, symbol, calendar of every series the warehouse has met."""
     return frame(con, "SELECT source, symbol, calendar FROM series ORDER BY source, symbol")
-
-
-@contextmanager
-def one_snapshot(con: Connection) -> Iterator[None]:
-    """All reads inside see the same state of the lake; the catalog is asked once, which halves a read's cost.
-
-    Inside a transaction that is open already nothing is begun.
-    """
-    try:
-        con.execute("BEGIN TRANSACTION READ ONLY")
-    except duckdb.TransactionException:
-        yield
-        return
-    try:
-        yield
-    finally:
-        con.execute("COMMIT")
 
 
 def minutes(con: Connection, since: datetime, keep: int) -> pl.DataFrame:
@@ -208,181 +173,12 @@ def last_trades(con: Connection, since: datetime, keep: int = 100) -> pl.DataFra
     )
 
 
-def anomalies(con: Connection, since: datetime, until: datetime | None = None) -> pl.DataFrame:
-    """Anomalies judged in the span, newest first."""
-    before = "AND ts < $until" if until else ""
-    values = {"since": since} | ({"until": until} if until else {})
-    return frame(con, f"SELECT * FROM anomalies WHERE ts >= $since {before} ORDER BY ts DESC, id", values)
-
-
-def series_anomalies(con: Connection, source: str, symbol: str, keep: int = 500) -> pl.DataFrame:
-    """The newest anomalies of one series, whatever their age, newest first."""
-    sql = (
-        "SELECT * FROM anomalies WHERE source = $source AND symbol = $symbol ORDER BY ts DESC, id LIMIT $keep"
-    )
-    return frame(con, sql, {"source": source, "symbol": symbol, "keep": keep})
-
-
-def grave_anomalies(con: Connection, before: datetime, keep: int = 5000) -> pl.DataFrame:
-    """The newest critical and high anomalies judged before a time."""
-    sql = """
-        SELECT * FROM anomalies WHERE severity IN ('critical', 'high') AND ts < $before ORDER BY ts DESC, id LIMIT $keep
-        """
-    return frame(con, sql, {"before": before, "keep": keep})
-
-
-def anomaly_days(con: Connection) -> pl.DataFrame:
-    """day, anomalies, critical, high of every day that has any, newest first."""
-    return frame(
-        con,
-        """
-        SELECT ts::DATE AS day, count(*) AS anomalies, count(*) FILTER (severity = 'critical') AS critical,
-               count(*) FILTER (severity = 'high') AS high, count(DISTINCT symbol) AS symbols
-        FROM anomalies GROUP BY ALL ORDER BY day DESC
-        """,
-    )
-
-
-def pair_fits(con: Connection) -> pl.DataFrame:
-    """The two newest fits of every (pair, interval) with `age` 1 (newest) and 2, best q first."""
-    return frame(
-        con,
-        """
-        SELECT *, row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) AS age
-        FROM pair_stats QUALIFY age <= 2
-        ORDER BY age, q_bh NULLS LAST, p_max NULLS LAST, pair, interval
-        """,
-    )
-
-
-def pair_tails(con: Connection, since: datetime, keep: int, pairs: Sequence[str]) -> pl.DataFrame:
-    """The newest `keep` points of the named pairs' series, oldest first."""
-    return frame(
-        con,
-        f"""
-        SELECT * FROM pair_series WHERE ts >= $since AND pair IN {stage.literals(pairs)}
-        QUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY ts DESC) <= $keep
-        ORDER BY pair, interval, ts
-        """,
-        {"since": since, "keep": keep},
-    )
-
-
-def pair_newest(con: Connection, since: datetime) -> pl.DataFrame:
-    """pair, interval and the newest ts, spread, zscore and rolling correlation of each pair's series."""
-    return frame(
-        con,
-        """
-        SELECT pair, interval, max(ts) AS ts, arg_max(spread, ts) AS spread, arg_max(zscore, ts) AS zscore,
-               arg_max(corr_roll, ts) AS corr_roll
-        FROM pair_series WHERE ts >= $since GROUP BY ALL
-        """,
-        {"since": since},
-    )
-
-
-def correlations(con: Connection) -> pl.DataFrame:
-    """The newest estimate of each (interval, lookback, pair of symbols)."""
-    return frame(
-        con,
-        """
-        SELECT * FROM correlations
-        QUALIFY as_of = max(as_of) OVER (PARTITION BY interval, lookback, symbol_a, symbol_b)
-        ORDER BY interval, lookback, symbol_a, symbol_b
-        """,
-    )
-
-
-def symbol_stats(con: Connection) -> pl.DataFrame:
-    return frame(con, "SELECT * FROM symbol_stats ORDER BY source, symbol, interval, lookback")
-
-
-def alerts(con: Connection, since: datetime) -> pl.DataFrame:
-    """Alerts that are open, or began or ended since a time; newest first."""
-    return frame(
-        con,
-        """
-        SELECT * FROM alerts
-        WHERE state <> 'resolved' OR started_at >= $since OR resolved_at >= $since
-        ORDER BY coalesce(fired_at, started_at) DESC, id
-        """,
-        {"since": since},
-    )
-
-
-def deliveries(con: Connection, since: datetime) -> pl.DataFrame:
-    """Messages made since a time, and all that are not yet sent; newest first."""
-    return frame(
-        con,
-        "SELECT * FROM deliveries WHERE created_at >= $since OR state <> 'sent' ORDER BY created_at DESC, id",
-        {"since": since},
-    )
-
-
-def runs(con: Connection, since: datetime) -> pl.DataFrame:
-    """Runs that started since a time, newest first."""
-    return frame(
-        con,
-        "SELECT * FROM runs WHERE started_at >= $since ORDER BY started_at DESC, run_id",
-        {"since": since},
-    )
-
-
-def latency(con: Connection, since: datetime) -> pl.DataFrame:
-    """Stage latencies of the runs that started since a time."""
-    return frame(
-        con,
-        """
-        SELECT l.* FROM latency AS l JOIN (SELECT run_id, started_at FROM runs WHERE started_at >= $since) AS r
-        USING (run_id) ORDER BY r.started_at, l.stage
-        """,
-        {"since": since},
-    )
-
-
-def quality(con: Connection, since: datetime) -> pl.DataFrame:
-    """Check results since a time, newest first."""
-    return frame(
-        con,
-        "SELECT * FROM quality WHERE checked_at >= $since ORDER BY checked_at DESC, suite, check_name",
-        {"since": since},
-    )
-
-
-def quarantine(con: Connection, since: datetime, keep: int = 200) -> pl.DataFrame:
-    """What was refused since a time, newest first."""
-    return frame(
-        con,
-        "SELECT * FROM quarantine WHERE seen_at >= $since ORDER BY seen_at DESC, id LIMIT $keep",
-        {"since": since, "keep": keep},
-    )
-
-
-def coverage(con: Connection, since: date) -> pl.DataFrame:
-    return frame(
-        con, "SELECT * FROM coverage WHERE day >= $since ORDER BY day DESC, source, symbol", {"since": since}
-    )
-
-
-def gaps(con: Connection, since: datetime) -> pl.DataFrame:
-    """Gaps that are not closed, or reach into the span; newest first."""
-    return frame(
-        con,
-        "SELECT * FROM gaps WHERE to_ts >= $since OR state IN ('open', 'healing') ORDER BY from_ts DESC, source, symbol",
-        {"since": since},
-    )
-
-
 def sessions(con: Connection, since: datetime, until: datetime) -> pl.DataFrame:
     return frame(
         con,
         "SELECT * FROM sessions WHERE close_ts >= $since AND open_ts <= $until ORDER BY calendar, open_ts",
         {"since": since, "until": until},
     )
-
-
-def source_states(con: Connection) -> pl.DataFrame:
-    return frame(con, "SELECT * FROM source_states ORDER BY source")
 
 
 def series_history(con: Connection, source: str, symbol: str, keep: int) -> pl.DataFrame:
@@ -401,8 +197,3 @@ def series_history(con: Connection, source: str, symbol: str, keep: int) -> pl.D
         """,
         {"source": source, "symbol": symbol, "keep": keep},
     )
-
-
-def columns(con: Connection, view: str) -> list[tuple[str, str]]:
-    """(name, type) of a public view's columns."""
-    return [(row[0], row[1]) for row in con.execute(f'DESCRIBE "{view}"').fetchall()]
