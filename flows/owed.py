@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import duckdb
@@ -62,24 +63,30 @@ def owed(
         start, until = utc(clock) - reaches[name], utc(clock)
         oldest = _oldest_answered(con, name)
         in_vain = _in_vain(con, name, now - IN_VAIN)
-        symbols = [
+        unasked = [
             symbol
             for symbol in feed.symbols
             if symbol not in in_vain
             and (pages := feed.source.plan(symbol, start, until, until))
             and (symbol not in oldest or pages[0].since < oldest[symbol] - SLACK)
-            and _is_traded(con, feed, symbol, start, until)
         ]
+        traded = _traded(con, feed, unasked, start, until)
+        symbols = [symbol for symbol in unasked if symbol in traded]
         if symbols:
             found[name] = (start, symbols)
     return found
 
 
-def _is_traded(
-    con: duckdb.DuckDBPyConnection, feed: Feed, symbol: str, start: datetime, until: datetime
-) -> bool:
-    """Whether there is anything to ask for: of a short reach over a weekend there is not."""
-    return bool(plan_chunks(con, feed, [symbol], start, until, until, feed.calendar_of(symbol))[0])
+def _traded(
+    con: duckdb.DuckDBPyConnection, feed: Feed, symbols: Sequence[str], start: datetime, until: datetime
+) -> set[str]:
+    """Those of the symbols of which there is anything to ask for: of a short reach over a weekend there is not."""
+    found: set[str] = set()
+    for calendar in {feed.calendar_of(symbol) for symbol in symbols}:
+        alike = [symbol for symbol in symbols if feed.calendar_of(symbol) == calendar]
+        chunks, _ = plan_chunks(con, feed, alike, start, until, until, calendar)
+        found |= {symbol for chunk in chunks for symbol in chunk.symbols}
+    return found
 
 
 def _oldest_answered(con: duckdb.DuckDBPyConnection, source: str) -> dict[str, datetime]:
