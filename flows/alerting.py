@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -41,12 +41,20 @@ _ROWS_OF = ("source", "symbol", "interval")
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What one run judges by and shows: every rule there is, and what users have silenced."""
+
+    rules: list[Rule]
+    silences: tuple[Silence, ...] = ()
+
+
+@dataclass(frozen=True)
 class Spoken:
-    """What the rules had to say: alert events, and messages for the outbox; and what users had asked for."""
+    """What the rules of a watch had to say: alert events, and messages for the outbox."""
 
     events: list[Alert]
     messages: list[dict[str, Any]]
-    orders: Orders = field(default_factory=Orders)
+    watch: Watch
 
 
 def orders_of(con: duckdb.DuckDBPyConnection, context: Context) -> Orders:
@@ -70,6 +78,12 @@ def rules_of(context: Context, orders: Orders) -> list[Rule]:
     return [*built_in([str(i) for i in context.plan.intervals]), *configured, *orders.rules]
 
 
+def watch_of(con: duckdb.DuckDBPyConnection, context: Context) -> Watch:
+    """The watch as it is now; worked out once a run, so that a wrong rule is logged once."""
+    orders = orders_of(con, context)
+    return Watch(rules_of(context, orders), orders.silences)
+
+
 def judge(
     con: duckdb.DuckDBPyConnection,
     context: Context,
@@ -81,23 +95,22 @@ def judge(
     pairs: pl.DataFrame | None = None,
 ) -> Spoken:
     """Judges a run's new rows; call it holding the writer's lock, before the transaction that writes them."""
-    orders = orders_of(con, context)
-    rules = rules_of(context, orders)
+    watch = watch_of(con, context)
     before = read_alerts(con, utc(market_now) - LOOK_BACK)
     series = _live_rows(derived) if derived is not None else None
-    judged = judge_rows(rules, utc(market_now), series, pairs, feeds, open_labels(before))
-    events = step(before, judged, rules, utc(market_now), run_id)
+    judged = judge_rows(watch.rules, utc(market_now), series, pairs, feeds, open_labels(before))
+    events = step(before, judged, watch.rules, utc(market_now), run_id)
     newest = {alert.id: alert for alert in [*before, *events]}
     sent = outgoing(
         list(newest.values()),
         outbox.told_by_channel(con),
         utc(market_now),
         routes_of(context),
-        orders.silences,
+        watch.silences,
         simulated=context.is_simulated,
         wall=utc(now),
     )
-    return Spoken(events, sent, orders)
+    return Spoken(events, sent, watch)
 
 
 def routes_of(context: Context) -> dict[str, Route]:
@@ -130,11 +143,10 @@ def newest_pairs(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def site_options(
-    context: Context, market_now: datetime, run_id: str | None, now: datetime, orders: Orders | None = None
+    context: Context, market_now: datetime, run_id: str | None, now: datetime, watch: Watch
 ) -> SiteOptions:
-    """What a render is told from outside; orders: users' rules and silences."""
-    asked = orders or Orders()
-    silences = [one for one in asked.silences if one.is_in_force(now)]
+    """What a render is told from outside."""
+    silences = [one for one in watch.silences if one.is_in_force(now)]
     limits = context.plan.thresholds
     settings = context.settings
     return SiteOptions(
@@ -158,7 +170,7 @@ def site_options(
             corr_change=limits.corr_change,
             stale_s=limits.stale_s,
         ),
-        rules=[_in_force(rule, silences) for rule in in_force(rules_of(context, asked), now)],
+        rules=[_in_force(rule, silences) for rule in in_force(watch.rules, now)],
         silences=silences,
         channels=list(routes_of(context)),
         watched={Series(source.name, symbol) for source in settings.sources for symbol in source.symbols},

@@ -29,7 +29,7 @@ def run_report(
     now = utc(at) if at else datetime.now(UTC)
     newest = scalar(con, "SELECT max(market_now) FROM source_states")
     market_now = utc(newest) if isinstance(newest, datetime) and at is None else now
-    options = alerting.site_options(context, market_now, run_id, now, alerting.orders_of(con, context))
+    options = alerting.site_options(context, market_now, run_id, now, alerting.watch_of(con, context))
     with touched.obeyed(context) as series:
         return publish(con, context.settings.site_dir, replace(options, touched=series), "full")
 

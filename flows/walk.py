@@ -23,7 +23,6 @@ from flows.collection import wish_of
 from flows.context import Context, sessions_around
 from flows.runs import LANDED, stage_of
 from pipelines import minute
-from pipelines.alerts.history import Orders
 from pipelines.analytics.feed import of_feeds
 from pipelines.fallback import stand_in
 from pipelines.ingest import Feed, Ingested, ingest_minute, newest_of
@@ -64,7 +63,7 @@ class Run:
         self.started_at = datetime.now(UTC)
         self.ingested: list[Ingested] = []
         self.lag_s: float | None = None
-        self.orders: Orders | None = None
+        self.watch: alerting.Watch | None = None
         self.took_ms: dict[str, list[float]] = {}
 
     def newest_bars(self, source: str) -> dict[str, datetime]:
@@ -152,7 +151,7 @@ def derive_and_alert(run: Run) -> Derivation:
             anomalies.write(con, of_feed, run.run_id, naive(now))
             _write_states(con, run, now)
             alerting.write(con, spoken, now, run.run_id)
-        run.orders = spoken.orders
+        run.watch = spoken.watch
         run.past = minute.remember(con, context.recent, work, run.past)
     for at, one in enumerate(run.ingested):
         own = [loads.pop(0) for _ in one.deliveries]
@@ -170,8 +169,8 @@ def publish_site(run: Run, scope: Literal["minute", "full"] = "minute") -> Publi
     """The pages and files of the site that this minute changed."""
     started = time.perf_counter()
     keep_compiled(run.context.settings.data_dir / "templates")
-    asked = run.orders or alerting.orders_of(run.con, run.context)
-    options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC), asked)
+    watch = run.watch or alerting.watch_of(run.con, run.context)
+    options = alerting.site_options(run.context, run.market_now, run.run_id, datetime.now(UTC), watch)
     with touched.obeyed(run.context) as series:
         done = publish(run.con, run.context.settings.site_dir, replace(options, touched=series), scope)
     run.took_ms["publish"] = [(time.perf_counter() - started) * 1000]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from flows import alerting
+from pipelines.alerts.history import Orders
 from reports.site import publish
 from tests.bench import lake
 from tests.bench.framework import Measured, Size, measured, seconds
@@ -38,4 +39,6 @@ def run_site_render(size: Size) -> Measured:
 
 
 def _options(context: lake.Context, now: datetime) -> alerting.SiteOptions:
-    return alerting.site_options(context, now, "bench", now)
+    return alerting.site_options(
+        context, now, "bench", now, alerting.Watch(alerting.rules_of(context, Orders()))
+    )
