@@ -6,7 +6,7 @@ already there is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
@@ -14,8 +14,19 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse.connect import EXTENSIONS, LAKE, ONE_SCAN, Location, shipped_extension, transaction
+from warehouse.changes import CATALOG
+from warehouse.connect import (
+    EXTENSIONS,
+    LAKE,
+    ONE_SCAN,
+    Location,
+    shipped_extension,
+    snapshot,
+    transaction,
+    writer,
+)
 from warehouse.errors import WarehouseError
+from warehouse.stage import literals
 
 INDICATOR_KEY = {"source": "VARCHAR", "symbol": "VARCHAR", "interval": "VARCHAR", "ts": "TIMESTAMP"}
 
@@ -39,10 +50,12 @@ def migrate(
         with transaction(con, location):
             if not _has_table(con, "ops", "migrations"):
                 applied += _first(con)
-    applied += _pending(con, location)
+    known = _known(con)
+    applied += _pending(con, location, known)
     applied += _indicator_columns(con, location, indicators)
     applied += _intervals(con, location, intervals or {})
-    applied += _views(con, location, hidden)
+    applied += _statistics(con, location, known)
+    applied += _views(con, location, hidden, known)
     return applied
 
 
@@ -81,13 +94,17 @@ def _first(con: duckdb.DuckDBPyConnection) -> list[str]:
     con.execute(f"CREATE TABLE calc.indicators ({columns})")
     con.execute("ALTER TABLE calc.indicators SET PARTITIONED BY (interval, year(ts), month(ts))")
     con.execute("CREATE TABLE ops.migrations (name VARCHAR, sha256 VARCHAR, applied_at TIMESTAMP)")
-    for name, text in statements:
-        _record(con, name, text)
+    _record(con, statements)
     return names
 
 
-def _pending(con: duckdb.DuckDBPyConnection, location: Location) -> list[str]:
-    known = dict(con.execute("SELECT name, sha256 FROM ops.migrations").fetchall())
+def _known(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Name -> digest of what was applied, the newest of each."""
+    found = con.execute("SELECT name, arg_max(sha256, applied_at) FROM ops.migrations GROUP BY name")
+    return dict(found.fetchall())
+
+
+def _pending(con: duckdb.DuckDBPyConnection, location: Location, known: Mapping[str, str]) -> list[str]:
     names = []
     for name, text in _ddl():
         if name in known:
@@ -100,7 +117,7 @@ def _pending(con: duckdb.DuckDBPyConnection, location: Location) -> list[str]:
         with transaction(con, location):
             for statement in _statements(text):
                 con.execute(statement)
-            _record(con, name, text)
+            _record(con, [(name, text)])
         names.append(name)
     return names
 
@@ -128,7 +145,39 @@ def _intervals(con: duckdb.DuckDBPyConnection, location: Location, wanted: Mappi
     return ["intervals"]
 
 
-def _views(con: duckdb.DuckDBPyConnection, location: Location, hidden: frozenset[str]) -> list[str]:
+def _statistics(con: duckdb.DuckDBPyConnection, location: Location, known: Mapping[str, str]) -> list[str]:
+    """Writes down that the tables without a row have none; DuckLake keeps it from there on.
+
+    It makes a table's statistics with its first row and until then asks the catalog for them anew for each column of
+    each query: `SELECT * FROM core.bars` took 28 ms, and 4 ms with them.
+    """
+    name, text = "statistics", " ".join(name for name, _ in _ddl())
+    if known.get(name) == _digest(text):
+        return []
+    without = (
+        f"end_snapshot IS NULL AND table_id NOT IN (SELECT table_id FROM {CATALOG}.ducklake_table_stats)"
+    )
+    with writer(location):
+        with snapshot(
+            con
+        ):  # not of the lake: its catalog is another database, and a transaction writes to one
+            con.execute(
+                f"INSERT INTO {CATALOG}.ducklake_table_column_stats (table_id, column_id, contains_null, contains_nan) "
+                "SELECT table_id, column_id, true, CASE WHEN column_type LIKE 'float%' THEN false END "
+                f"FROM {CATALOG}.ducklake_column WHERE {without}"
+            )
+            con.execute(
+                f"INSERT INTO {CATALOG}.ducklake_table_stats (table_id, record_count, next_row_id, file_size_bytes) "
+                f"SELECT table_id, 0, 0, 0 FROM {CATALOG}.ducklake_table WHERE {without}"
+            )
+        with transaction(con, location):
+            _record(con, [(name, text)])
+    return [name]
+
+
+def _views(
+    con: duckdb.DuckDBPyConnection, location: Location, hidden: frozenset[str], known: Mapping[str, str]
+) -> list[str]:
     """Creates the views whose text is new. A view's digest is kept in ops.migrations under `view:NAME`."""
     texts = {
         path.name.removesuffix(".sql").removeprefix("zz_"): path.read_text() for path in _folder("views")
@@ -136,23 +185,22 @@ def _views(con: duckdb.DuckDBPyConnection, location: Location, hidden: frozenset
     public = [c for c in _columns(con, "calc", "indicators") if c not in hidden and c != "run_id"]
     listed = ", ".join(f'"{name}"' for name in public)
     texts = {"indicators": f"SELECT {listed} FROM calc.indicators", **texts}
-    known = dict(
-        con.execute("SELECT name, arg_max(sha256, applied_at) FROM ops.migrations GROUP BY name").fetchall()
-    )
     # A view on a view keeps the columns it saw when it was made, so one new text renews all.
     if all(known.get(f"view:{name}") == _digest(text) for name, text in texts.items()):
         return []
     with transaction(con, location):
         for name, text in texts.items():
             con.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
-            if known.get(f"view:{name}") != _digest(text):
-                _record(con, f"view:{name}", text)
+        fresh = [(f"view:{name}", text) for name, text in texts.items()]
+        _record(con, [(name, text) for name, text in fresh if known.get(name) != _digest(text)])
     return [f"view:{name}" for name in texts]
 
 
-def _record(con: duckdb.DuckDBPyConnection, name: str, text: str) -> None:
+def _record(con: duckdb.DuckDBPyConnection, applied: Iterable[tuple[str, str]]) -> None:
+    """By one statement: each makes a file, and every start reads them all."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    con.execute("INSERT INTO ops.migrations VALUES (?, ?, ?)", [name, _digest(text), now])
+    rows = ", ".join(literals((name, _digest(text), now)) for name, text in applied)
+    con.execute(f"INSERT INTO ops.migrations VALUES {rows}")
 
 
 def _ddl() -> list[tuple[str, str]]:
