@@ -13,10 +13,15 @@ from warehouse.load import Loaded
 
 @dataclass
 class Brought:
-    """What a backfill or import did. `rows_good` (of a file): accepted by the gate, whether new or known."""
+    """What a backfill or import did.
+
+    Of a file, `rows_good`: accepted by the gate, whether new or known; `rows_repeated`: said again word for word what
+    another row of the file says.
+    """
 
     rows_in: int = 0
     rows_good: int = 0
+    rows_repeated: int = 0
     rows_loaded: int = 0
     rows_revised: int = 0
     rows_quarantined: int = 0

@@ -25,7 +25,6 @@ from warehouse.stage import frame, literal, literals
 FOREVER = datetime(9999, 1, 1)
 SEAM = FIRST_REACH
 """Spans no further apart than a new series' first live minute reaches back are one: what lies between is a hole."""
-_BARS = "source, symbol, ts, volume, trades, origin, revision, known_at"
 
 
 def minute_states(
@@ -51,8 +50,11 @@ def minute_states(
     end = datetime.combine(last + timedelta(days=2), datetime.min.time())
     bars = frame(
         con,
-        f"SELECT {_BARS} FROM bars WHERE source = {literal(source)} AND ts >= {literal(since)} AND ts < {literal(end)}"
-        f" AND symbol IN {literals(series['symbol'])}",
+        f"""
+        SELECT b.source, b.symbol, b.ts, b.volume, b.trades, b.origin, b.revision, b.known_at, s.first_seen
+        FROM bars AS b JOIN core.series AS s USING (source, symbol)
+        WHERE b.source = {literal(source)} AND b.symbol IN {literals(series["symbol"])}
+          AND b.ts >= {literal(since)} AND b.ts < {literal(end)}""",
     )
     overrides = context.settings.sessions
     days = [

@@ -91,12 +91,13 @@ def _import(
             kind="import",
             run_id=run_id,
             known_at=naive(now),
-            rows_in=part.frame.height + part.rejects.height,
+            rows_in=part.frame.height + part.rejects.height + part.doubles,
             sha256=digest,
             path=str(path),
         )
-        good, loaded = _load_part(con, context, batch, part, calendars, now)
+        good, repeated, loaded = _load_part(con, context, batch, part, calendars, now)
         brought.rows_good += good.height
+        brought.rows_repeated += repeated
         brought.add(batch.rows_in, loaded)
         bounds = [ts for ts in (good["ts"].min(), good["ts"].max()) if isinstance(ts, datetime)]
         if part.kind == "trades":
@@ -124,10 +125,9 @@ def _load_part(
     part: FileRows,
     calendars: dict[str, str],
     now: datetime,
-) -> tuple[pl.DataFrame, Loaded]:
-    """The rows that the gate accepted, and what loading them changed."""
+) -> tuple[pl.DataFrame, int, Loaded]:
+    """The rows that the gate accepted, how many only repeated another, and what loading them changed."""
     contract = TRADES if part.interval is None else bars(part.interval)
-    minute = part.interval == Interval(60)
     gated = gate.split(part.frame, contract, now)
     stamp = (batch.source, batch.run_id, batch.batch_id, now)
     bad = [to_quarantine(f.with_columns(file=pl.lit(Path(batch.path).name)), *stamp)
@@ -136,10 +136,12 @@ def _load_part(
     accepted = gated.accepted.drop("payload", "line", strict=False)
     frames = (accepted, quarantined, calendars)
     if part.kind == "trades":
-        return accepted, load_trades(con, context.location, batch, *frames)
-    if minute:
-        return accepted, load_bars(con, context.location, batch, *frames)
-    return accepted, load_interval_bars(con, context.location, batch, str(part.interval), *frames)
+        loaded = load_trades(con, context.location, batch, *frames)
+    elif part.interval == Interval(60):
+        loaded = load_bars(con, context.location, batch, *frames)
+    else:
+        loaded = load_interval_bars(con, context.location, batch, str(part.interval), *frames)
+    return accepted, gated.collapsed + part.doubles, loaded
 
 
 def _told_by_file(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -3,7 +3,8 @@
 The states of an expected minute, the first that fits:
 
     healed    there, and brought by the healer or another venue (origin heal, fallback)
-    late      there, but its live feed (rest, stream) brought it more than `late_after` after it closed
+    late      there, but its live feed (rest, stream) brought it more than `late_after` after it closed; of what closed
+              before the series was first seen, after that
     no_trade  there with no volume and no trade; or absent where the venue or an imported file says so, and no row of
               it was refused
     ok        there
@@ -66,7 +67,8 @@ def states(
 
     minutes:    of `grid`
     series:     source, symbol, calendar, since, until: expected in [since, until), null for no end
-    bars:       source, symbol, ts, volume, trades, origin, revision, known_at; one row a key
+    bars:       source, symbol, ts, volume, trades, origin, revision, known_at, first_seen (of its series); one
+                row a key
     market_now: the clock of the series' source
     absences:   source, symbol, from_ts, to_ts (excluded), state: where an absent minute is known to be
                 `no_trade` (imported history, a venue that leaves out or nulls quiet minutes), `lost`, or
@@ -96,7 +98,8 @@ def _state_of_bar(late_after: timedelta | None) -> pl.Expr:
     quiet = (pl.col("volume") == 0) & (pl.col("trades").fill_null(0) == 0)
     present = pl.when(quiet).then(pl.lit("no_trade")).otherwise(pl.lit("ok"))
     if late_after is not None:
-        arrived_late = pl.col("known_at") - pl.col("ts") > MINUTE + late_after
+        due = pl.max_horizontal(pl.col("ts") + MINUTE, "first_seen")
+        arrived_late = pl.col("known_at") - due > late_after
         is_late = pl.col("origin").is_in(LIVE) & (pl.col("revision") == 1) & arrived_late
         present = pl.when(is_late).then(pl.lit("late")).otherwise(present)
     return pl.when(pl.col("origin").is_in(HEALING)).then(pl.lit("healed")).otherwise(present)

@@ -34,6 +34,7 @@ BARS_SCHEMA = {
     "origin": pl.String,
     "revision": pl.Int32,
     "known_at": pl.Datetime("us"),
+    "first_seen": pl.Datetime("us"),
 }
 SPAN_SCHEMA = {
     "source": pl.String,
@@ -58,7 +59,14 @@ def series(
 
 
 def bar(ts: datetime, symbol: str = "BTCUSDT", **changes: Any) -> dict[str, Any]:
-    usual = {"volume": 1.0, "trades": 1, "origin": "rest", "revision": 1, "known_at": ts + MINUTE}
+    usual = {
+        "volume": 1.0,
+        "trades": 1,
+        "origin": "rest",
+        "revision": 1,
+        "known_at": ts + MINUTE,
+        "first_seen": MIDNIGHT,
+    }
     return {"source": "binance", "symbol": symbol, "ts": ts} | usual | changes
 
 
@@ -135,6 +143,8 @@ def test_healed_minutes_close_the_gap_and_keep_their_mark():
         ({"known_at": at(10, 4)}, "ok"),
         ({"known_at": at(10, 4) + timedelta(seconds=1)}, "late"),
         ({"known_at": at(10, 5), "origin": "stream"}, "late"),
+        ({"known_at": at(10, 50), "first_seen": at(10, 50)}, "ok"),
+        ({"known_at": at(10, 54), "first_seen": at(10, 50)}, "late"),
         ({"known_at": at(10, 5), "origin": "backfill"}, "ok"),
         ({"known_at": at(23, 0), "revision": 2}, "ok"),
         ({"known_at": None}, "ok"),
@@ -325,6 +335,7 @@ def test_the_outage_of_march_2023_is_found_in_recorded_bars(shared_data):
         pl.lit("backfill").alias("origin"),
         pl.lit(1).alias("revision"),
         pl.lit(None, pl.Datetime("us")).alias("known_at"),
+        pl.lit(None, pl.Datetime("us")).alias("first_seen"),
     )
     days = [datetime(2023, 3, 1) + timedelta(days=number) for number in range(21)]
     minutes = grid(sessions(*((day, day + timedelta(days=1)) for day in days)))

@@ -91,6 +91,7 @@ def _answer(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> Ro
     names = (
         "rows_in",
         "rows_good",
+        "rows_repeated",
         "rows_loaded",
         "rows_revised",
         "rows_quarantined",
@@ -108,9 +109,11 @@ def _answer(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> Ro
 
 def _tell(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> None:
     known = brought.rows_good - brought.rows_loaded - brought.rows_revised
+    bad = brought.rows_in - brought.rows_good - brought.rows_repeated
+    repeated = f"{brought.rows_repeated:,} repeated, " if brought.rows_repeated else ""
     print(
         f"{file}: {brought.rows_in:,} rows in, {brought.rows_loaded:,} loaded, {brought.rows_revised:,} revised, "
-        f"{known:,} known already, {brought.rows_in - brought.rows_good:,} bad"
+        f"{known:,} known already, {repeated}{bad:,} bad"
     )
     if brought.chunks and brought.chunks_known == brought.chunks:
         print("this file was imported before: no change")

@@ -55,6 +55,12 @@ def test_a_corrected_file_revises_what_it_changes(bare: Path, tapewatch: Command
     assert "4 rows in, 1 loaded, 1 revised, 2 known already, 0 bad" in said.out
 
 
+def test_a_row_that_a_file_says_twice_is_repeated_and_not_bad(bare: Path, tapewatch: Command) -> None:
+    (bare / "bars.csv").write_text(HEAD + GOOD + GOOD + BAD)
+    said = tapewatch("import", "bars.csv", "--source", "mine", "--symbol", "A", "--no-derive")
+    assert "6 rows in, 2 loaded, 0 revised, 0 known already, 2 repeated, 2 bad" in said.out
+
+
 def test_a_file_without_one_good_row_is_one(bare: Path, tapewatch: Command) -> None:
     (bare / "bars.csv").write_text(HEAD + BAD)
     said = tapewatch(
