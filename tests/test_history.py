@@ -27,6 +27,7 @@ from tests.lakes import Lake, new_lake
 from tests.test_ingest import MINUTE, NOW, assert_complete, held, run_minute, sources_at
 from warehouse.connect import transaction
 from warehouse.errors import TapewatchError
+from warehouse.stage import literals
 
 SHARES = ("AAPL", "SPY")
 
@@ -120,6 +121,20 @@ def test_a_series_added_to_the_running_platform_gets_its_configured_history_once
     counted = "SELECT symbol, count(*) FROM bars GROUP BY symbol ORDER BY symbol"
     assert lake.rows(counted) == [("BTCUSDT", day // MINUTE - 1), ("ETHUSDT", day // MINUTE)]
     assert loaded("again") == 0
+
+
+@pytest.mark.parametrize(("reach", "symbols"), [(1, None), (3, list(SHARES))])
+def test_shares_are_owed_nothing_of_days_on_which_their_market_is_shut(
+    lake: Lake, replica: Replica, reach: int, symbols: list[str] | None
+):
+    sunday, now = datetime(2026, 11, 22, 12), naive(datetime.now(UTC))
+    fill_sessions(lake.con, lake.context, "XNYS", NOW.date(), NOW.date())
+    yahoo = sources_at(replica, (), SHARES)[-1]
+    configure(lake, sources=(replace(yahoo, history=timedelta(days=reach)),))
+    state = literals(("yahoo", "idle", None, sunday, now, "run-1"))
+    lake.con.execute(f"INSERT INTO core.source_states VALUES {state}")
+    owing_now = owed(lake.con, lake.context, now)
+    assert owing_now.get("yahoo", (None, None))[1] == symbols
 
 
 def test_history_of_one_series_leaves_no_hole_in_another(lake: Lake):
