@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -69,11 +70,23 @@ def of_series(key: Series) -> str:
     return f"source = {quoted(key.source)} AND symbol = {quoted(key.symbol)}"
 
 
-def latest(key: Series, bars: pl.DataFrame) -> tuple[str, bytes]:
-    """`api/latest/<S>.json`: the newest bar as `latest_price` shows it."""
+def latest(
+    key: Series, bars: pl.DataFrame, generated_at: datetime, max_age_s: float, is_stale: bool
+) -> tuple[str, bytes]:
+    """`api/latest/<S>.json`: the newest bar as `latest_price` shows it.
+
+    is_stale is the verdict at `generated_at`, by the exchange's hours; a copy that is older than `max_age_s` says
+    nothing about now.
+    """
     row = bars.tail(1).select("source", "symbol", "ts", pl.col("close").alias("price"), "volume", "known_at")
     sql = f"SELECT source, symbol, ts, price, volume, known_at FROM latest_price WHERE {of_series(key)}"
-    return f"api/latest/{key.slug}.json", envelope(sql, row)
+    told = {
+        "generated_at": f"{generated_at:%Y-%m-%dT%H:%M:%SZ}",
+        "max_age_s": max_age_s,
+        "is_stale": is_stale,
+    }
+    more = {name: orjson.dumps(value) for name, value in told.items()}
+    return f"api/latest/{key.slug}.json", envelope(sql, row, **more)
 
 
 def ticks(key: Series, trades: pl.DataFrame) -> tuple[str, bytes]:
@@ -199,13 +212,15 @@ class Endpoint:
     columns: Sequence[str] = ()
     computed: Sequence[tuple[str, str]] = ()
     """Columns (name, DuckDB type) that the file has beyond the view's."""
+    beside: Sequence[tuple[str, str]] = ()
+    """What stands beside `rows` (name, DuckDB type)."""
 
 
 ENDPOINTS = (
     Endpoint("api/pulse.json", "", "build, data age per source, counts: poll this one", "each minute"),
     Endpoint("api/status.json", "", "whether trades and bars are collected, and each stream's connections", "each minute"),
     Endpoint("api/symbols.json", "series", "every series and the <S> its files are named by", "on change"),
-    Endpoint("api/latest/<S>.json", "latest_price", "the newest closed minute", "each minute"),
+    Endpoint("api/latest/<S>.json", "latest_price", "the newest closed minute, and whether it is stale", "each minute", beside=(("generated_at", "TIMESTAMP"), ("max_age_s", "DOUBLE"), ("is_stale", "BOOLEAN"))),
     Endpoint("api/ticks/<S>.json", "trades", "the last 100 trades, newest first", "each minute", TICK_COLUMNS),
     Endpoint("api/ohlc/<S>/<interval>.json", "ohlcv", "the last 1000 windows, oldest first", "1m each minute, wider ones as they close", OHLC_COLUMNS),
     Endpoint("api/ohlc/<S>/<interval>.csv", "ohlcv", "the same with indicators, as CSV", "every few minutes, on change"),
@@ -225,8 +240,8 @@ ENDPOINTS = (
 JSON_TYPES = {"VARCHAR": "string", "BOOLEAN": "boolean", "DOUBLE": "number", "FLOAT": "number"}
 
 
-def schema(columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A JSON schema of {"sql", "rows"} for a view's (name, DuckDB type) columns; every value may be null."""
+def schema(columns: Sequence[tuple[str, str]], beside: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """A JSON schema of {"sql", "rows", what is beside} for (name, DuckDB type) columns; every value may be null."""
     properties = {name: _property(kind) for name, kind in columns}
     row = {
         "type": "object",
@@ -237,8 +252,12 @@ def schema(columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
-        "properties": {"sql": {"type": "string"}, "rows": {"type": "array", "items": row}},
-        "required": ["sql", "rows"],
+        "properties": {
+            "sql": {"type": "string"},
+            "rows": {"type": "array", "items": row},
+            **{name: _property(kind) for name, kind in beside},
+        },
+        "required": ["sql", "rows", *(name for name, _ in beside)],
     }
 
 
@@ -281,7 +300,7 @@ def catalogue(
         if point.path.endswith("pulse.json"):
             entry["schema"] = PULSE_SCHEMA
         elif point.path.endswith(".json") and columns:
-            entry["schema"] = schema([*columns, *point.computed])
+            entry["schema"] = schema([*columns, *point.computed], point.beside)
         files.append(entry)
     return {
         "about": "Every file answers what an HTTP API would. Paths are relative to the site's root; a missing subject is a missing file (404).",

@@ -213,7 +213,7 @@ class Snapshot:
             if not keys:
                 continue
             calendar = self.calendars[keys[0]]
-            closed, opens_at = self._hours(calendar)
+            closed, opens_at = self.hours[calendar]
             slowest = min(keys, key=lambda key: newest[key])
             ended = newest[slowest] + timedelta(minutes=1)
             start = max(ended, opens_at) if opens_at and not closed else ended
@@ -230,6 +230,18 @@ class Snapshot:
                 )
             )
         return feeds
+
+    def is_stale(self, key: Series) -> bool:
+        """Whether the newest minute is older than the limit while the exchange is open."""
+        closed, opens_at = self.hours[self.calendars[key]]
+        ended = self.bars[key]["ts"][-1] + MINUTE
+        late = self.at - max(ended, opens_at or ended)
+        return not closed and late.total_seconds() > self.options.limits.stale_s
+
+    @cached_property
+    def hours(self) -> dict[str, tuple[bool, datetime | None]]:
+        """Calendar -> (closed now, the open that matters)."""
+        return {calendar: self._hours(calendar) for calendar in set(self.calendars.values())}
 
     def _hours(self, calendar: str) -> tuple[bool, datetime | None]:
         """(closed now, the open that matters): the running session's open, or the next one when closed."""

@@ -34,6 +34,7 @@ _ON_VIEWS = {
     "ohlc": "ohlcv",
     "aggregated_data": "ohlcv",
     "analytics": "indicators",
+    "indicators_latest": "indicators",
     "technical_indicators": "indicators",
     "ticks": "trades",
     "tick_data": "trades",

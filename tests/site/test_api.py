@@ -1,4 +1,5 @@
 import threading
+from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,9 @@ import pytest
 
 from reports import api
 from reports.pages.shell import pair_slug
+from reports.site import publish
+from tests.site import market
+from tests.site.conftest import options
 from warehouse import read
 
 S = "binance-BTCUSDT"
@@ -111,6 +115,32 @@ def test_symbols_and_alerts_are_those_of_the_warehouse(lake, site):
     assert S in load(site, "api/symbols.json")["slugs"]
 
 
+@pytest.mark.capability("STO-07")
+def test_the_newest_of_everything_is_a_view_and_its_file_says_when_it_is_too_old(lake, own_lake, own_site):
+    con = lake[0]
+    for view, of, key in (
+        ("latest_price", "SELECT source, symbol, ts, close AS price, volume, known_at FROM bars", "source, symbol"),
+        ("indicators_latest", "FROM indicators", "source, symbol, interval"),
+        ("aggregated_latest", "SELECT d.* FROM aggregated_data AS d SEMI JOIN (SELECT source, symbol, interval, ts FROM calc.windows "
+         "UNION ALL SELECT source, symbol, '1m', ts FROM bars) AS closed ON (d.source, d.symbol, d.window_name, d.window_start) = (closed.source, closed.symbol, closed.interval, closed.ts)", "source, symbol, window_name"),
+    ):  # fmt: skip
+        time = "window_start" if view == "aggregated_latest" else "ts"
+        newest = (
+            f"SELECT * FROM ({of}) QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {time} DESC) = 1"
+        )
+        rows = con.execute(f"FROM {view} ORDER BY {key}").fetchall()
+        assert rows == con.execute(f"FROM ({newest}) ORDER BY {key}").fetchall()
+        assert len(rows) > 5
+    for later, stale in ((timedelta(minutes=2), False), (timedelta(minutes=4), True)):
+        publish(own_lake[0], own_site, options(later=later), "minute")
+        told = load(own_site, f"api/latest/{S}.json")
+        assert (told["generated_at"], told["max_age_s"]) == (f"{market.NOW + later:%Y-%m-%dT%H:%M:%SZ}", 180)
+        assert told["is_stale"] is stale
+    publish(own_lake[0], own_site, options(later=timedelta(hours=7)), "minute")
+    assert load(own_site, "api/latest/yahoo-AAPL.json")["is_stale"] is False
+
+
+@pytest.mark.capability("API-01", "API-02")
 def test_the_numbers_of_a_file_are_the_view_s_to_the_last_bit(lake, site):
     newest = load(site, f"api/latest/{S}.json")["rows"][0]
     price = lake[0].execute("SELECT price FROM latest_price WHERE symbol = 'BTCUSDT'").fetchall()[0][0]

@@ -76,6 +76,8 @@ def test_every_promised_view_answers(lake):
     views = set(public_views(lake.con))
     others = {
         "latest_price",
+        "indicators_latest",
+        "aggregated_latest",
         "ticks",
         "ohlc",
         "analytics",
