@@ -10,7 +10,7 @@ from uuid import uuid4
 import duckdb
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
-from prefect.assets import materialize
+from prefect.assets import add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
@@ -60,7 +60,11 @@ def load_trades(run: Run, feeds: list[Feed]) -> dict[str, int]:
 
 @materialize(BARS, WINDOWS, ANOMALIES, name="derive", cache_policy=NO_CACHE)
 def derive(run: Run) -> Derivation:
-    """Bars, windows, indicators, anomalies and alerts of what came, in one transaction."""
+    """Bars, windows, indicators, anomalies and alerts of what came, in one transaction.
+
+    The lineage of the windows says by which parameters their indicators were made: equal hashes, comparable columns.
+    """
+    add_asset_metadata(WINDOWS, {"indicator parameters": run.context.plan.params.digest})
     return walk.derive_and_alert(run)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -70,20 +70,18 @@ def of_series(key: Series) -> str:
     return f"source = {quoted(key.source)} AND symbol = {quoted(key.symbol)}"
 
 
-def latest(
-    key: Series, bars: pl.DataFrame, generated_at: datetime, max_age_s: float, is_stale: bool
-) -> tuple[str, bytes]:
-    """`api/latest/<S>.json`: the newest bar as `latest_price` shows it.
+def latest(key: Series, bars: pl.DataFrame, max_age_s: float, expires_at: datetime) -> tuple[str, bytes]:
+    """`api/latest/<S>.json`: the newest bar as `latest_price` shows it, since when it is known and how long it holds.
 
-    is_stale is the verdict at `generated_at`, by the exchange's hours; a copy that is older than `max_age_s` says
-    nothing about now.
+    max_age_s: how old a price may be while its exchange is open; expires_at says the same as a moment, by the
+    exchange's hours: of a closed one it is after the next open.
     """
     row = bars.tail(1).select("source", "symbol", "ts", pl.col("close").alias("price"), "volume", "known_at")
     sql = f"SELECT source, symbol, ts, price, volume, known_at FROM latest_price WHERE {of_series(key)}"
     told = {
-        "generated_at": f"{generated_at:%Y-%m-%dT%H:%M:%SZ}",
+        "generated_at": row["known_at"][0],
         "max_age_s": max_age_s,
-        "is_stale": is_stale,
+        "expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}",
     }
     more = {name: orjson.dumps(value) for name, value in told.items()}
     return f"api/latest/{key.slug}.json", envelope(sql, row, **more)
@@ -187,11 +185,26 @@ def correlation(interval: str, rows: pl.DataFrame) -> tuple[str, bytes]:
 
 
 def alerts(rows: pl.DataFrame, since: str) -> tuple[str, bytes]:
-    sql = (
+    return "api/alerts.json", envelope(_alerts_sql(since), rows)
+
+
+def _alerts_sql(since: str) -> str:
+    return (
         f"SELECT * FROM alerts WHERE state <> 'resolved' OR started_at >= TIMESTAMP {quoted(since)} "
         f"OR resolved_at >= TIMESTAMP {quoted(since)} ORDER BY coalesce(fired_at, started_at) DESC, id"
     )
-    return "api/alerts.json", envelope(sql, rows)
+
+
+def alerts_of(key: Series, rows: pl.DataFrame, at: datetime) -> tuple[str, bytes]:
+    """`api/alerts/<S>.json`: the open alerts of one series and those since midnight six days ago, as in `alerts.json`."""
+    since = datetime.combine(at.date(), time()) - timedelta(days=6)
+    mine = rows.filter(
+        pl.col("source") == key.source,
+        pl.col("symbol") == key.symbol,
+        (pl.col("state") != "resolved") | (pl.max_horizontal("started_at", "resolved_at") >= since),
+    )
+    sql = f"SELECT * FROM ({_alerts_sql(str(since))}) WHERE {of_series(key)}"
+    return f"api/alerts/{key.slug}.json", envelope(sql, mine)
 
 
 def symbols(rows: pl.DataFrame) -> tuple[str, bytes]:
@@ -220,7 +233,7 @@ ENDPOINTS = (
     Endpoint("api/pulse.json", "", "build, data age per source, counts: poll this one", "each minute"),
     Endpoint("api/status.json", "", "whether trades and bars are collected, and each stream's connections", "each minute"),
     Endpoint("api/symbols.json", "series", "every series and the <S> its files are named by", "on change"),
-    Endpoint("api/latest/<S>.json", "latest_price", "the newest closed minute, and whether it is stale", "each minute", beside=(("generated_at", "TIMESTAMP"), ("max_age_s", "DOUBLE"), ("is_stale", "BOOLEAN"))),
+    Endpoint("api/latest/<S>.json", "latest_price", "the newest closed minute, and how long it holds", "each minute", beside=(("generated_at", "TIMESTAMP"), ("max_age_s", "DOUBLE"), ("expires_at", "TIMESTAMP"))),
     Endpoint("api/ticks/<S>.json", "trades", "the last 100 trades, newest first", "each minute", TICK_COLUMNS),
     Endpoint("api/ohlc/<S>/<interval>.json", "ohlcv", "the last 1000 windows, oldest first", "1m each minute, wider ones as they close", OHLC_COLUMNS),
     Endpoint("api/ohlc/<S>/<interval>.csv", "ohlcv", "the same with indicators, as CSV", "every few minutes, on change"),
@@ -232,6 +245,7 @@ ENDPOINTS = (
     Endpoint("api/pairs/<A>~<B>.robust.json", "pair_stats", "least squares beside Theil-Sen and its interval", "with each fit", ROBUST_COLUMNS, (("beta_difference", "DOUBLE"), ("is_ols_inside", "BOOLEAN"))),
     Endpoint("api/correlation/<interval>.json", "correlations", "the newest matrix with 95 % intervals", "every few minutes"),
     Endpoint("api/alerts.json", "alerts", "open alerts and those of the last 7 days", "each minute"),
+    Endpoint("api/alerts/<S>.json", "alerts", "those of one series", "each minute"),
     Endpoint("alerts/feed.xml", "alerts", "Atom feed of alerts", "on change"),
     Endpoint("metrics.prom", "", "Prometheus text for node-exporter's textfile collector", "each minute"),
     Endpoint("manifest.json", "", "sha256 of every file", "each minute"),

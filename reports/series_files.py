@@ -10,7 +10,7 @@ from zlib import crc32
 
 import polars as pl
 
-from pipelines.market import Interval, Series, naive
+from pipelines.market import Interval, Series
 from reports import api, charts, render
 from reports.options import SiteOptions
 from reports.pages import symbols
@@ -155,8 +155,8 @@ def write_api(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
     last = snap.minutes.group_by("source", "symbol", maintain_order=True).tail(api.LAST_BARS + 1)
     minutes = by_series(api.texts(minute_rows(last)))
     for key, bars in minutes.items():
-        told = (naive(snap.options.now), snap.options.limits.stale_s, snap.is_stale(key))
-        shelf.put(*api.latest(key, bars, *told))
+        shelf.put(*api.latest(key, bars, snap.options.limits.stale_s, snap.stale_from(key)))
+        shelf.put(*api.alerts_of(key, snap.alerts, snap.at))
         shelf.put(*api.ohlc(key, "1m", bars))
         if key in trades:
             shelf.put(*api.ticks(key, trades[key]))

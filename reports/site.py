@@ -270,6 +270,7 @@ def _series_links(shelf: Shelf, snap: Snapshot) -> list[tuple[str, list[tuple[st
         ("ticks", "ticks/{}.json"),
         ("indicators", "indicators/{}.json"),
         ("stats", "stats/{}.json"),
+        ("alerts", "alerts/{}.json"),
     ]
     kinds += [
         (f"{i}{end}", f"ohlc/{{}}/{i}{end or '.json'}")

@@ -231,12 +231,11 @@ class Snapshot:
             )
         return feeds
 
-    def is_stale(self, key: Series) -> bool:
-        """Whether the newest minute is older than the limit while the exchange is open."""
-        closed, opens_at = self.hours[self.calendars[key]]
-        ended = self.bars[key]["ts"][-1] + MINUTE
-        late = self.at - max(ended, opens_at or ended)
-        return not closed and late.total_seconds() > self.options.limits.stale_s
+    def stale_from(self, key: Series) -> datetime:
+        """When the newest minute is too old to stand for now, by the exchange's hours; it may be past."""
+        ended: datetime = self.bars[key]["ts"][-1] + MINUTE
+        _, opens_at = self.hours[self.calendars[key]]
+        return max(ended, opens_at or ended) + timedelta(seconds=self.options.limits.stale_s)
 
     @cached_property
     def hours(self) -> dict[str, tuple[bool, datetime | None]]:

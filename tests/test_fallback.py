@@ -18,6 +18,7 @@ from tests.test_ingest import COINS, NOW, assert_complete, run_minute
 from warehouse.connect import transaction
 
 OUTAGES: list[dict[str, Any]] = [
+    {"kind": "status", "status": 503},
     {"kind": "status", "status": 451},
     {"kind": "status", "status": 418, "retry_after": 1},
     {"kind": "outage"},
@@ -64,7 +65,7 @@ def origins(lake: Lake) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.capability("ING-11")
-@pytest.mark.parametrize("fault", OUTAGES, ids=["451", "418", "outage", "hangs"])
+@pytest.mark.parametrize("fault", OUTAGES, ids=["503", "451", "418", "outage", "hangs"])
 def test_while_the_first_venue_is_down_the_second_fills_the_minutes_and_says_so(
     lake: Lake, replica: Replica, fault: dict[str, Any]
 ):

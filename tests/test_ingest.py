@@ -229,6 +229,8 @@ def test_symbols_are_asked_for_together_at_a_slow_venue(tmp_path: Path):
         run_minute(made, replica)
         for symbol in shares:
             assert len(held(made, "yahoo", symbol)) == 30
+        fives = "SELECT symbol, count(*) FROM ohlcv WHERE interval = '5m' AND is_complete GROUP BY symbol ORDER BY symbol"
+        assert made.rows(fives) == [(symbol, 6) for symbol in sorted(shares)]
         assert replica.ask("requests")["yahoo"]["max_in_flight"] > 1
     made.con.close()
 
@@ -238,7 +240,7 @@ def test_a_backfill_asks_for_several_pages_at_once_and_loads_what_one_by_one_wou
     lake: Lake, replica: Replica
 ):
     coins = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
-    start = NOW.replace(second=0) - timedelta(days=3)
+    start = NOW.replace(second=0) - timedelta(days=7)
     patient = replace(sources_at(replica)[0], timeout=timedelta(seconds=30))
     lake.context = assemble(replace(lake.context.settings, sources=(patient,)))
     steps: list[tuple[int, int, str]] = []
@@ -247,7 +249,7 @@ def test_a_backfill_asks_for_several_pages_at_once_and_loads_what_one_by_one_wou
         lake.con, lake.context, "run-1", start, NOW, "binance", [coin.lower() for coin in coins],
         with_derive=False, progress=lambda *step: steps.append(step),
     )  # fmt: skip
-    assert (brought.rows_loaded, brought.problems) == (4 * 3 * 1440, [])
+    assert (brought.rows_loaded, brought.problems) == (4 * 7 * 1440, [])
     assert replica.ask("requests")["binance"]["max_in_flight"] > 1
     assert steps[-1][0] == steps[-1][1]
     for coin in coins:

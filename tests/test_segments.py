@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -111,6 +112,18 @@ def test_a_full_disk_costs_the_frames_it_did_not_take_and_no_others(tmp_path, mo
     spool.close()
     assert frames_of(tmp_path) == [b"frame 0", b"frame 2"]
     assert spool.counts.dropped == 1
+
+
+@pytest.mark.capability("ING-07")
+def test_a_lone_frame_is_synced_to_the_disk_within_a_second(tmp_path, monkeypatch):
+    assert pipelines.spool.SYNC_S <= 1
+    synced, real = threading.Event(), pipelines.spool._sync
+    monkeypatch.setattr("pipelines.spool.SYNC_S", 0.01)
+    monkeypatch.setattr("pipelines.spool._sync", lambda descriptor: (real(descriptor), synced.set()))
+    spool = Spool(tmp_path, "binance")
+    spool.put(0, [b"a"])
+    assert synced.wait(10)
+    spool.close()
 
 
 @pytest.mark.capability("ING-07")

@@ -21,7 +21,9 @@ from flows.trading_days import fill_sessions
 from pipelines.derived import Plan
 from pipelines.market import TRADE_SCHEMA, Interval
 from pipelines.settings_sections import Windows
+from pipelines.trade_minutes import OWN
 from tests.lakes import NOTHING, Lake, bars_of, new_lake
+from warehouse.build import trade_minutes
 from warehouse.load import Batch, load_trades
 
 INTERVALS = {"5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400, "1d": 86400}
@@ -247,6 +249,12 @@ def load_trade_frame(lake: Lake, trades: pl.DataFrame) -> None:
     load_trades(lake.con, lake.context.location, batch, trades, NOTHING, lake.calendars)
 
 
+def load_their_minutes(lake: Lake, source: str) -> None:
+    """The minutes of a source's trades as bars, as the flows load them."""
+    bars = trade_minutes(lake.con, source, SUNDAY, SUNDAY + timedelta(hours=1), OWN)
+    lake.load(bars, "stream", f"{source}-stream-{next(NUMBER)}{OWN}")
+
+
 @pytest.mark.capability("RES-01")
 def test_trades_become_seconds_and_minutes(lake: Lake):
     source = fresh_source(lake, "24/7")
@@ -294,6 +302,13 @@ def test_seconds_to_minutes_to_windows_equals_straight_from_the_trades(lake: Lak
         f"WHERE source = '{source}' GROUP BY bucket_ts ORDER BY bucket_ts"
     )
     assert rolled("1m", "5 minutes") == direct
+    load_their_minutes(lake, source)
+    lake.derive({source: CLOSED}, only(lake, "5m"))
+    stored = (
+        f"SELECT ts, open, high, low, close, volume, round(turnover, 6) FROM calc.windows WHERE source = '{source}' "
+        "AND interval = '5m' ORDER BY ts"
+    )
+    assert lake.rows(stored) == direct
 
 
 @pytest.mark.capability("RES-07")
@@ -351,6 +366,30 @@ def test_the_last_bar_of_a_window_changes_the_next_ones_return(lake: Lake):
     assert lake.rows(
         f"SELECT round(exp(ret_log), 9) FROM ohlcv WHERE source = '{source}' AND interval = '5m' ORDER BY ts"
     ) == [(None,), (round(109 / 50, 9),), (round(114 / 109, 9),)]
+
+
+@pytest.mark.capability("RES-08")
+def test_one_late_trade_revises_one_row_of_each_width(lake: Lake):
+    source = fresh_source(lake, "24/7")
+    price = [100.0 + n % 7 for n in range(120)]
+    whole = trade_frame(source, price, [1.0] * 120, [30.0 * n for n in range(120)])
+    late = pl.col("trade_id") == 47  # the first of its minute: no close moves, so no return either
+    load_trade_frame(lake, whole.filter(~late))
+    load_their_minutes(lake, source)
+    lake.derive({source: CLOSED}, only(lake, "5m", "15m"))
+    shown = f"SELECT * FROM ohlcv WHERE source = '{source}'"
+    before = lake.frame(shown)
+    load_trade_frame(lake, whole.filter(late))
+    load_their_minutes(lake, source)
+    assert (
+        lake.derive({source: CLOSED}, only(lake, "5m", "15m")).windows.height == 4
+    )  # and the next, whose return begins there
+    changed = lake.frame(shown).join(before, on=before.columns, how="anti", nulls_equal=True)
+    at = SUNDAY + timedelta(minutes=23)
+    assert sorted(changed.select("interval", "ts", "volume").rows()) == sorted(
+        [("1s", at, 1.0), ("1m", at, 2.0), ("5m", SUNDAY + timedelta(minutes=20), 10.0),
+         ("15m", SUNDAY + timedelta(minutes=15), 30.0)]
+    )  # fmt: skip
 
 
 @pytest.mark.capability("RES-05")

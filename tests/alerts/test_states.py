@@ -22,8 +22,7 @@ def played(rule, frame, now=None, previous=()):
     return step(previous, judge([rule], now, series=frame, open_alerts=open_labels(previous)), [rule], now)
 
 
-@pytest.mark.capability("OPS-07")
-@pytest.mark.capability("ALR-02")
+@pytest.mark.capability("OPS-07", "ALR-02", "ANO-07")
 def test_it_fires_once_and_resolves_below_the_lower_threshold(live):
     rule = Rule("z", "abs(zscore_20) > 2")
     assert live(rule, 1, 2.0, 2.01, 1.9, 2.1, 1.81, 1.79, 2.2, column="zscore_20") == [
@@ -130,7 +129,7 @@ PAIR = {
 }  # fmt: skip
 
 
-@pytest.mark.capability("ALR-02")
+@pytest.mark.capability("ALR-02", "ANO-07")
 def test_a_stretched_pair_fires_only_if_it_is_cointegrated():
     for row, events in ((PAIR, 1), (PAIR | {"is_cointegrated": False}, 0), (PAIR | {"zscore": 2.0}, 0)):
         found = step([], judge(BUILT_IN, NOON, pairs=pl.DataFrame([row])), BUILT_IN, NOON)

@@ -100,6 +100,7 @@ def test_half_life_of_the_planted_spread() -> None:
     assert life.lo < -np.log(2) / np.log(0.9) < life.hi
 
 
+@pytest.mark.capability("M5")
 def test_the_interval_of_the_half_life_covers_the_truth() -> None:
     truth = -np.log(2) / np.log(0.9)
     lives = [half_life(np.subtract(*planted(np.random.default_rng(s), 1500))) for s in range(60)]
@@ -111,6 +112,7 @@ def test_a_spread_that_does_not_return_has_no_half_life() -> None:
     assert half_life(np.tile([1.0, -1.0], 50)) is None
 
 
+@pytest.mark.capability("M5")
 def test_benjamini_hochberg_as_in_the_textbook() -> None:
     p = np.array([0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216])
     expected = [0.01, 0.04, 0.084, 0.084, 0.084, 0.1, 0.1057, 0.216, 0.216, 0.216]
@@ -121,6 +123,7 @@ def test_benjamini_hochberg_as_in_the_textbook() -> None:
     np.testing.assert_allclose(benjamini_hochberg(p, dependent=True), strict, atol=2e-4)
 
 
+@pytest.mark.capability("PAIR-11", "M5")
 def test_a_moved_hedge_ratio_is_flagged() -> None:
     rng = np.random.default_rng(11)
     y, x = planted(rng, 1200, phi=0.5)
@@ -134,6 +137,7 @@ def test_a_moved_hedge_ratio_is_flagged() -> None:
     assert np.isnan(break_flags(panel[:220], *legs, 14, whole)).all()
 
 
+@pytest.mark.capability("M5")
 def test_bars_after_those_of_the_line_confirm_it_or_not() -> None:
     y, x = planted(np.random.default_rng(5), 900, phi=0.8)
     bars, p = holdout(y, x, "aic:4") or (0, 1.0)
@@ -144,6 +148,7 @@ def test_bars_after_those_of_the_line_confirm_it_or_not() -> None:
     assert holdout(y[:299], x[:299], 1) is None
 
 
+@pytest.mark.capability("M5")
 def test_johansen_equals_statsmodels() -> None:
     y, x, _ = tapes.seed42()
     result = johansen(np.column_stack([y, x]))

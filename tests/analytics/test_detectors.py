@@ -212,6 +212,7 @@ def test_a_stretched_spread_is_high_on_either_side() -> None:
     (row,) = feed.spread(*at, -2.5, LIMITS).to_dicts()
     assert (row["severity"], row["zscore"], row["value"]) == ("high", -2.5, -2.5)
     assert "2.50 standard deviations below its mean" in row["reason"]
+    assert feed.spread(*at, 2.01, LIMITS).height == 1
     assert feed.spread(*at, 2.0, LIMITS).is_empty()
     assert feed.spread(*at, None, LIMITS).is_empty()
 

@@ -87,6 +87,7 @@ def test_a_kalman_line_that_may_not_move_is_least_squares() -> None:
     )
     recursive = RecursiveLS(y, np.column_stack([np.ones(500), x])).fit().recursive_coefficients.filtered[1]
     np.testing.assert_allclose(path.beta[50:], recursive[50:], rtol=1e-4)
+    assert path.beta[-1] == pytest.approx(recursive[-1], rel=1e-6)
 
 
 @pytest.mark.capability("PAIR-11")

@@ -27,7 +27,7 @@ def test_numbers_equal_numpys_on_the_last_60_bars() -> None:
     assert (found["adf_p"], found["is_mean_reverting"], found["reason"]) == (None, None, "60/100 bars")
 
 
-@pytest.mark.capability("IND-08")
+@pytest.mark.capability("IND-08", "ANO-07")
 def test_a_price_that_returns_is_told_from_one_that_wanders() -> None:
     rng = np.random.default_rng(5)
     logs = rng.normal(0, 0.01, 500)

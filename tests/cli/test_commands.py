@@ -201,6 +201,8 @@ def test_sources_list_shows_keys_and_state(home: Path, capsys: pytest.CaptureFix
     assert rows["binance"]["key"] == "none needed"
     assert rows["yahoo"]["calendar"] == "XNYS"
     assert rows["binance"]["budget"] == "50% of 6000/min"
+    free = {"binance", "binance_futures", "yahoo", "coinbase", "kraken"}
+    assert {name for name, row in rows.items() if row["key"] == "none needed"} >= free
     needed = {name: row["key"] for name, row in rows.items() if row["key"].startswith("needed")}
     assert needed == {
         name: f"needed: env:{name.upper()}_API_KEY" for name in ("massive", "alpha_vantage", "fmp", "finage")

@@ -14,6 +14,9 @@ from datetime import UTC, datetime
 import pytest
 
 from flows.collection import status_of
+from flows.context import plan_of
+from flows.minute import WINDOWS
+from pipelines.settings import load
 from tests.platforms import Platform
 
 pytestmark = pytest.mark.prefect
@@ -97,7 +100,7 @@ def test_the_first_quality_checks_do_not_wait_for_their_schedule(demo: Platform)
         time.sleep(0.5)
 
 
-@pytest.mark.capability("RES-05")
+@pytest.mark.capability("RES-05", "IND-11")
 def test_a_scheduled_minute_completes_rebuilds_the_site_and_writes_down_what_crashed(demo: Platform):
     api = demo.api
     crashed = _crashed(demo)
@@ -115,6 +118,10 @@ def test_a_scheduled_minute_completes_rebuilds_the_site_and_writes_down_what_cra
     assert run["rows_loaded"] > 0
     told = _sql(demo, f"SELECT flow, state, detail FROM runs WHERE run_id = '{crashed}'")
     assert told == [{"flow": "maintenance", "state": "Crashed", "detail": "killed"}]
+    assert (
+        _parameters_of(demo, done[0]["id"])
+        == plan_of(load(demo.folder / "data" / "demo.toml", {})).params.digest
+    )
     unplanned = "state = 'Completed' AND scheduled_for IS NULL AND run_id NOT LIKE 'cli-%'"
     assert _sql(demo, f"SELECT flow, run_id FROM runs WHERE {unplanned}") == []
 
@@ -154,6 +161,19 @@ def _crashed(demo: Platform) -> str:
     ended = {"type": "CRASHED", "name": "Crashed", "message": "killed"}
     demo.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": ended, "force": True})
     return str(run["id"])
+
+
+def _parameters_of(demo: Platform, run: str) -> str:
+    """What the lineage of a run's windows says its indicators were made by."""
+    wanted = {"event": {"name": ["prefect.asset.materialization.succeeded"]}}
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for event in demo.ask("POST", "/events/filter", {"filter": wanted, "limit": 50})["events"]:
+            of_run = any(one["prefect.resource.id"] == f"prefect.flow-run.{run}" for one in event["related"])
+            if of_run and event["resource"]["prefect.resource.id"] == WINDOWS:
+                return str(event["payload"]["indicator parameters"])
+        time.sleep(0.5)
+    raise AssertionError(f"no lineage of the windows of {run}")
 
 
 def _sql(demo: Platform, query: str) -> object:

@@ -126,7 +126,7 @@ def test_facts_survive_json_as_the_outbox_keeps_them(facts):
     assert digest(json.loads(json.dumps(facts))).html == digest(facts).html
 
 
-@pytest.mark.capability("ALR-09")
+@pytest.mark.capability("ALR-11")
 def test_history_is_one_line_and_its_gravest_with_their_year(facts):
     peg = facts["episodes"][0] | {
         "symbol": "USDCUSD", "severity": "critical", "state": "over",
@@ -146,6 +146,7 @@ def test_history_is_one_line_and_its_gravest_with_their_year(facts):
     assert "since 11 Mar 2023 06:00 UTC" in message.text
 
 
+@pytest.mark.capability("ALR-09")
 def test_an_alert_message_says_how_many_were_held_back(alert_row):
     message = render(alert_row["facts"] | {"suppressed": 2}, Site("https://tape.example/"))
     assert message.subject == "2 CRITICAL alerts: BTCUSDT, ETHUSDT"

@@ -67,10 +67,17 @@ def test_every_page_is_quiet_and_fits_its_window(look, site, width):
 
 @pytest.mark.capability("UI-01")
 @pytest.mark.capability("UI-03")
-def test_candles_are_drawn_and_can_be_read_zoomed_and_panned(look, site):
+def test_candles_are_drawn_and_can_be_read_zoomed_and_panned(look, lake, site):
     page = drawn(look(site, SYMBOL))
     assert max(page.evaluate(INKED)) > 12
-    assert int(page.locator(".chart").get_attribute("data-bars")) > 1400
+    shown = page.evaluate(
+        "(() => { const d = document.querySelector('.chart').tw.data; return d.t.filter((_, i) => d.c.close[i] !== null); })()"
+    )
+    since = (
+        f"SELECT epoch(ts)::BIGINT FROM bars WHERE symbol = 'BTCUSDT' AND epoch(ts) >= {shown[0]} ORDER BY ts"
+    )
+    assert shown == [ts for (ts,) in lake[0].execute(since).fetchall()]
+    assert len(shown) > 1400
     span = "(() => { const r = document.querySelector('.chart').tw.chart.timeScale().getVisibleLogicalRange(); return [r.from, r.to]; })()"
     first = page.evaluate(span)
     page.get_by_role("button", name="1 h", exact=True).click()
@@ -115,7 +122,7 @@ def test_a_stock_s_chart_goes_on_in_its_session_though_its_tail_began_the_day_be
     assert (shown[1], shown[2]) == (233.75, len(shown[0]))
 
 
-@pytest.mark.capability("UI-01")
+@pytest.mark.capability("UI-01", "PAIR-10")
 @pytest.mark.parametrize("kind", ["ohlc", "line", "area"])
 def test_a_chart_can_be_of_other_types_and_widths(look, site, kind):
     page = drawn(look(site, SYMBOL))
@@ -139,7 +146,7 @@ def test_a_layer_can_be_hidden_and_stays_hidden_after_a_reload(look, site):
     assert "SMA 20" not in page.locator(".legend").first.text_content()
 
 
-@pytest.mark.capability("UI-05")
+@pytest.mark.capability("UI-05", "PAIR-10")
 def test_a_pair_shows_legs_spread_z_and_correlation(look, site):
     page = drawn(look(site, PAIR))
     titles = [text.strip() for text in page.locator(".legend b").all_text_contents()]
@@ -330,7 +337,7 @@ def test_on_a_desk_nothing_is_cut_at_a_panel_s_edge_nor_in_the_menu(look, site, 
         assert page.evaluate(cut) == [], path
 
 
-@pytest.mark.capability("UI-06")
+@pytest.mark.capability("UI-05", "UI-06", "PAIR-07")
 def test_on_a_phone_a_wide_matrix_keeps_its_figures_and_names_readable(look, lake, site_copy):
     snap = take(lake[0], options())
     twins = snap.correlations.with_columns(pl.col("symbol_a", "symbol_b") + "-B")

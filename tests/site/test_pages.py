@@ -71,7 +71,6 @@ def plain(site, path):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", (site / path).read_text()))
 
 
-@pytest.mark.capability("UI-05")
 def test_every_page_of_the_navigation_exists(site, pages):
     assert {path for path, _ in NAVIGATION} <= set(pages)
     assert {"symbols/binance-BTCUSDT.html", "pairs/binance-BTCUSDT~binance-ETHUSDT.html", "alerts/alert-btc-volume.html",
@@ -225,7 +224,12 @@ def test_an_alert_has_a_page_that_says_how_to_recompute_it(site):
     assert "41.2" in said
 
 
-def test_a_pair_shows_every_statistic_and_its_verdict(site):
+@pytest.mark.capability("M5")
+def test_a_pair_shows_every_statistic_and_its_verdict(lake, site):
+    (tested,) = lake[0].execute("SELECT max(tested) FROM pair_stats").fetchone()
+    told = plain(site, "pairs/index.html")
+    assert f"correcting for all {tested} pairs of the scan" in told
+    assert f"{number(0.05 * tested, 1)} of them would look cointegrated at 5 % by chance alone" in told
     said = plain(site, "pairs/binance-BTCUSDT~binance-ETHUSDT.html")
     for word in (
         "β, Theil-Sen",
@@ -418,6 +422,23 @@ def test_what_was_only_imported_counts_for_nothing_on_the_overview(lake):
     assert {name for name, _ in model["matrix"]["names"]} == {str(key) for key in coins}
     only_history = overview.page(take(lake[0], options(watched=set()))).model
     assert len(only_history["movers"]) == 10
+
+
+@pytest.mark.capability("UI-05", "PAIR-07")
+def test_the_heatmap_holds_every_cell_of_the_matrix(lake, site):
+    (cells,) = lake[0].execute("SELECT count(*) FROM correlations").fetchone()
+    told = (site / "correlations/index.html").read_text()
+    assert (
+        told.count('<td class="self">') + len(re.findall(r'<td class="[^"]*" style="--a:', told)) == cells > 8
+    )
+    (corr,) = (
+        lake[0]
+        .execute(
+            "SELECT corr FROM correlations WHERE (symbol_a, symbol_b) = ('binance:BTCUSDT', 'binance:ETHUSDT') AND interval = '1m'"
+        )
+        .fetchone()
+    )
+    assert f">{number(corr, 2)}</td>" in told
 
 
 def test_correlations_say_how_many_bars_there_are_and_not_how_many_were_asked_for(lake):

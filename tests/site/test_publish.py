@@ -1,7 +1,10 @@
 import os
 import threading
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -13,7 +16,7 @@ from reports.shelf import Shelf
 from reports.site import publish
 from reports.snapshot import take
 from tests.site import market
-from tests.site.conftest import options
+from tests.site.conftest import options, served
 
 MINUTE = timedelta(minutes=1)
 PULSE = {"latest.js", "api/pulse.json"}
@@ -68,26 +71,37 @@ def test_a_render_that_fails_leaves_the_site_as_it_was(lake, site_copy, monkeypa
 @pytest.mark.capability("UI-10")
 def test_a_reader_never_sees_half_a_page(tmp_path):
     folder = tmp_path / "site"
+    folder.mkdir()
     stop, halves, reads = threading.Event(), [], []
 
-    def reader():
+    def from_disk():
+        return (folder / "index.html").read_bytes()
+
+    def over_http(address):
+        with urlopen(f"{address}/index.html") as reply:
+            return reply.read()
+
+    def reader(look):
         while not stop.is_set():
             try:
-                text = (folder / "index.html").read_bytes()
-            except FileNotFoundError:
+                text = look()
+            except (FileNotFoundError, HTTPError):
                 continue
             reads.append(len(text))
             if not text.startswith(b"<!doctype html>") or not text.endswith(b"</html>\n"):
                 halves.append(text[-80:])
 
-    watchers = [threading.Thread(target=reader) for _ in range(2)]
-    [watcher.start() for watcher in watchers]
-    for n in range(150):
-        one = Shelf(folder)
-        one.put("index.html", b"<!doctype html>" + str(n).encode() * 200_000 + b"</html>\n")
-        one.close()
-    stop.set()
-    [watcher.join() for watcher in watchers]
+    with served(folder) as address:
+        watchers = [
+            threading.Thread(target=reader, args=[look]) for look in (from_disk, partial(over_http, address))
+        ]
+        [watcher.start() for watcher in watchers]
+        for n in range(150):
+            one = Shelf(folder)
+            one.put("index.html", b"<!doctype html>" + str(n).encode() * 200_000 + b"</html>\n")
+            one.close()
+        stop.set()
+        [watcher.join() for watcher in watchers]
     assert halves == []
     assert len(set(reads)) > 1
 
@@ -111,7 +125,6 @@ def test_an_upgrade_renders_everything(lake, site_copy, monkeypatch):
     assert "methods.html" in done.written
 
 
-@pytest.mark.capability("UI-10")
 def test_history_that_came_beside_the_minute_is_in_the_files_after_the_next_one(own_lake, own_site):
     (con, location), folder = own_lake, own_site
     with market.transaction(con, location):

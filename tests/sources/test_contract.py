@@ -289,6 +289,7 @@ class KeyedContract(SourceContract):
     key = "simulated"
     unknown = "silent"
 
+    @pytest.mark.capability("OPS-10")
     @pytest.mark.parametrize(
         ("key", "reason"),
         [("", "unauthorized"), ("wrong-one", "unauthorized"), ("exhausted", "rate_limited")],

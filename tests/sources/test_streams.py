@@ -309,6 +309,15 @@ def test_frames_wait_for_company_as_long_and_as_many_as_configured(
 
 
 @pytest.mark.capability("ING-05")
+def test_each_failure_doubles_the_pause_and_no_two_lines_come_back_together():
+    line = Line(BinanceStream(), ("BTCUSDT",), Heard().land, asyncio.Event(), Batching(), Patience())
+    for failures, whole in ((1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (40, 30.0)):
+        line._failures = failures
+        pauses = {line._backoff() for _ in range(20)}
+        assert whole / 2 <= min(pauses) < max(pauses) <= whole
+
+
+@pytest.mark.capability("ING-05")
 def test_a_cut_connection_comes_back_by_itself(replica: Replica):
     async def act(line: Line, heard: Heard) -> None:
         await told(replica, heard)
@@ -475,6 +484,7 @@ def test_yahoo_is_greeted_again_and_again(replica: Replica):
     assert YahooStream().totals(heard.frames).keys() == {"AAPL"}
 
 
+@pytest.mark.capability("ING-05")
 def test_a_replica_that_is_gone_for_a_while_is_found_again():
     heard = Heard()
 

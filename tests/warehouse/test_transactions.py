@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import random
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.warehouse.conftest import MINUTE, NOON, Lake, bars
-from tests.warehouse.loader import EACH, load_on
+from tests.warehouse.loader import EACH, load_on, read_on
 from warehouse.compact import compact, expire
-from warehouse.connect import connect, transaction
+from warehouse.connect import transaction
 
 KILLS = 20
 CONSISTENT = """
     SELECT (SELECT count(*) FROM bars), (SELECT coalesce(sum(rows_loaded), 0)::BIGINT FROM ledger),
            (SELECT count(*) - count(DISTINCT (source, symbol, ts)) FROM bars)"""
-COUNTS = "SELECT (SELECT count(*) FROM core.bars), (SELECT count(*) FROM core.ledger)"
 
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -83,34 +80,22 @@ def test_four_loaders_at_once_need_no_retry_and_lose_no_row(lake):
     assert lake.rows(CONSISTENT)[0] == (80, 80, 0)
 
 
-class Reader(threading.Thread):
-    """Asks without pause until told to stop; keeps the errors it met and the contradictions it saw.
-
-    Linux lets a single thread be nice: it takes what the machine has left over beside the writer and other tests.
-    """
+class Reader:
+    """A process of its own that asks without pause until told to stop: what it met that should not be, how often it asked."""
 
     def __init__(self, lake: Lake, inside: bool) -> None:
-        super().__init__(daemon=True)
-        self.con = connect(lake.location, read_only=True)
-        self.con.execute("SET threads = 1")
-        self.inside = inside
-        self.stop = threading.Event()
-        self.problems: list[object] = []
-        self.asked = 0
+        self.wire, other = _PROCESSES.Pipe()
+        given = (lake.location.home, inside, other)
+        self.process = _PROCESSES.Process(target=read_on, args=given, daemon=True)
+        self.process.start()
+        other.close()
+        assert self.wire.recv() == "asked"
 
-    def run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        try:
-            if self.inside:
-                self.con.execute("BEGIN")
-            first = self.con.execute(COUNTS).fetchall()[0]
-            while not self.stop.is_set():
-                seen = self.con.execute(COUNTS).fetchall()[0]
-                self.asked += 1
-                if (self.inside and seen != first) or seen[0] != seen[1]:
-                    self.problems.append(seen)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
-            self.problems.append(error)
+    def stop(self) -> tuple[list[str], int]:
+        self.wire.send("stop")
+        problems, asked = self.wire.recv()
+        self.process.join()
+        return problems, asked
 
 
 @pytest.mark.capability("STO-06")
@@ -118,10 +103,6 @@ def test_readers_of_every_kind_see_whole_batches_and_block_nobody(lake):
     """200 small batches with upkeep in between, beside one reader in autocommit and one in an open transaction."""
     lake.load(bars(count=1, close=1.0), "binance-rest-first")
     readers = [Reader(lake, inside) for inside in (False, True)]
-    for reader in readers:
-        reader.start()
-    while not all(reader.asked or reader.problems for reader in readers):
-        time.sleep(0.01)
     for number in range(200):
         row = f"'binance', 'X', TIMESTAMP '{NOON + (number + 1) * MINUTE}'"
         with transaction(lake.con, lake.location):
@@ -132,11 +113,9 @@ def test_readers_of_every_kind_see_whole_batches_and_block_nobody(lake):
         if number % 30 == 29:
             compact(lake.con, lake.location)
             expire(lake.con, lake.location, datetime.now(UTC), timedelta(days=7))
-    for reader in readers:
-        reader.stop.set()
-        reader.join(10)
-    assert [reader.problems for reader in readers] == [[], []]
-    assert all(reader.asked > 3 for reader in readers)
+    told = [reader.stop() for reader in readers]
+    assert [problems for problems, _ in told] == [[], []]
+    assert all(asked > 3 for _, asked in told)
     assert lake.rows(CONSISTENT)[0] == (201, 201, 0)
 
 
