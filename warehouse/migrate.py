@@ -45,10 +45,10 @@ def migrate(
     Raises WarehouseError where a migration that was applied has another text today.
     """
     applied: list[str] = []
-    if not _has_table(con, "ops", "migrations"):
+    if not _columns(con, "ops.migrations"):
         con.execute(f"CALL {LAKE}.set_option('data_inlining_row_limit', 0)")
         with transaction(con, location):
-            if not _has_table(con, "ops", "migrations"):
+            if not _columns(con, "ops.migrations"):
                 applied += _first(con)
     known = _known(con)
     applied += _pending(con, location, known)
@@ -125,7 +125,7 @@ def _pending(con: duckdb.DuckDBPyConnection, location: Location, known: Mapping[
 def _indicator_columns(
     con: duckdb.DuckDBPyConnection, location: Location, wanted: Mapping[str, str]
 ) -> list[str]:
-    present = _columns(con, "calc", "indicators")
+    present = _columns(con, "calc.indicators")
     missing = {name: kind for name, kind in wanted.items() if name not in present}
     if not missing:
         return []
@@ -182,7 +182,7 @@ def _views(
     texts = {
         path.name.removesuffix(".sql").removeprefix("zz_"): path.read_text() for path in _folder("views")
     }
-    public = [c for c in _columns(con, "calc", "indicators") if c not in hidden and c != "run_id"]
+    public = [c for c in _columns(con, "calc.indicators") if c not in hidden and c != "run_id"]
     listed = ", ".join(f'"{name}"' for name in public)
     texts = {"indicators": f"SELECT {listed} FROM calc.indicators", **texts}
     # A view on a view keeps the columns it saw when it was made, so one new text renews all.
@@ -221,14 +221,9 @@ def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _has_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
-    return bool(_columns(con, schema, table))
-
-
-def _columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[str]:
-    found = con.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() "
-        "AND schema_name = ? AND table_name = ? ORDER BY column_index",
-        [schema, table],
-    ).fetchall()
-    return [name for (name,) in found]
+def _columns(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """Its columns in their order; none where there is no such table. DuckDB's list of all columns costs ten times as much."""
+    try:
+        return [name for name, *_ in con.execute(f"SELECT * FROM {table} LIMIT 0").description or ()]
+    except duckdb.CatalogException:
+        return []
