@@ -20,10 +20,11 @@ import numpy as np
 import orjson
 import polars as pl
 
-from pipelines.market import BAR_SCHEMA
+from pipelines.market import BAR_SCHEMA, epoch_ms
 from pipelines.sources.base import Parsed, Reply
 from pipelines.sources.plain_klines import plain_rows, read_plain
 from pipelines.sources.reading import (
+    LATEST_MS,
     Ints,
     Rejects,
     arrange_bars,
@@ -49,10 +50,11 @@ SCHEMA: dict[str, pl.DataType] = {
 def klines_to_bars(replies: Sequence[Reply], market_now: datetime) -> Parsed:
     """Bars of all replies; a row that cannot be read is a reject, the rows beside it are kept.
 
-    A bar sent twice is kept as it came last. `is_closed` is ts + 1 minute <= `market_now`.
+    So is a row of another time than its request names, unless it lies in the future, which the gate tells. A bar sent
+    twice is kept as it came last. `is_closed` is ts + 1 minute <= `market_now`.
     """
     rejects = Rejects()
-    owner, rows = _rows(replies, rejects)
+    owner, rows = _asked_for(replies, *_rows(replies, rejects), market_now, rejects)
     values = {name: rows[name] for name in (*TEXTS.values(), "trades")}
     bars = arrange_bars(replies, owner, rows["ts"].to_numpy(), values, market_now)
     return Parsed(bars, rejects.frame(), rejects.failures)
@@ -81,6 +83,32 @@ def _rows(replies: Sequence[Reply], rejects: Rejects) -> tuple[Ints, pl.DataFram
         return owner, table
     order = np.argsort(owner, kind="stable")
     return owner[order], table.select(*SCHEMA).vstack(rows)[order]
+
+
+def _asked_for(
+    replies: Sequence[Reply], owner: Ints, rows: pl.DataFrame, market_now: datetime, rejects: Rejects
+) -> tuple[Ints, pl.DataFrame]:
+    """The rows without those that their reply's request did not ask for."""
+    ts = rows["ts"].to_numpy()
+    since = np.array([int(reply.params.get("startTime", 0)) for reply in replies], np.int64)
+    until = np.array([int(reply.params.get("endTime", LATEST_MS)) for reply in replies], np.int64)
+    stray = ((ts < since[owner]) | (ts > until[owner])) & (ts <= epoch_ms(market_now))
+    if not stray.any():
+        return owner, rows
+    for at in np.unique(owner[stray]):
+        reply, times = replies[at], set(ts[stray & (owner == at)].tolist())
+        asked = f"asked for {time_of(since[at].item())} to {time_of(until[at].item())}"
+        for received in elements_as_received(reply.text):
+            row = read_json(received.encode()) if received.startswith("[") else None
+            if row and row[TIME] in times:
+                rejects.row(
+                    reply,
+                    time_of(row[TIME]),
+                    "not_asked_for",
+                    f"{time_of(row[TIME])} came, {asked}",
+                    received,
+                )
+    return owner[~stray], rows.filter(~stray)
 
 
 def _owners(lengths: Mapping[int, int]) -> Ints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,20 @@ def test_bars_come_sorted_and_a_bar_sent_twice_is_kept_as_it_came_last():
         ("ETHUSDT", minute(1), 101.5),
         ("ETHUSDT", minute(2), 101.5),
     ]
+
+
+def test_a_row_of_another_time_than_was_asked_for_is_rejected_and_one_from_the_future_is_left_to_the_gate():
+    asked = {"startTime": str(kline(1)[0]), "endTime": str(kline(2)[0] - 1)}
+    came = [kline(1), kline(0, "55.5"), kline(11, "66.5")]
+    parsed = klines_to_bars([replace(reply(came), params=asked), reply([kline(0)], "ETHUSDT")], LATER)
+    assert parsed.bars.select("symbol", "ts").rows() == [("BTCUSDT", minute(1)), ("ETHUSDT", minute(0))]
+    told = parsed.rejects.select("symbol", "ts", "reason", "payload").rows()
+    assert told == [
+        ("BTCUSDT", minute(at), "not_asked_for", json.dumps(came[row]).replace(", ", ","))
+        for row, at in ((1, 0), (2, 11))
+    ]
+    early = klines_to_bars([replace(reply(came), params=asked)], OPEN + timedelta(minutes=5))
+    assert early.bars["ts"].to_list() == [minute(1), minute(11)]
 
 
 @pytest.mark.parametrize(
