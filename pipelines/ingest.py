@@ -21,6 +21,7 @@ from pipelines.market import MINUTE, floor_minute, naive, utc
 from pipelines.quality import gate
 from pipelines.quality.contract import BARS
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
+from pipelines.sources.as_received import with_words
 from pipelines.sources.base import (
     NO_MINUTES,
     BarRequest,
@@ -274,7 +275,9 @@ def read_replies(
     """Parses and gates a landed batch; what is ready to be loaded, and what was read."""
     parsed = source.parse(replies, market_now)
     known_at = naive(datetime.now(UTC))
-    accepted, quarantined = judge(parsed, source.name, market_now, stores.run_id, landed.batch_id, known_at)
+    accepted, quarantined = judge(
+        parsed, replies, source.name, market_now, stores.run_id, landed.batch_id, known_at
+    )
     batch = Batch(
         batch_id=landed.batch_id,
         source=source.name,
@@ -289,9 +292,15 @@ def read_replies(
 
 
 def judge(
-    parsed: Parsed, source: str, market_now: datetime, run_id: str, batch_id: str, seen_at: datetime
+    parsed: Parsed,
+    replies: Sequence[Reply],
+    source: str,
+    market_now: datetime,
+    run_id: str,
+    batch_id: str,
+    seen_at: datetime,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Accepted closed bars, and everything that cannot be one in the shape of `quarantine`.
+    """Accepted closed bars, and everything that cannot be one in the shape of `quarantine`, in the replies' words.
 
     A minute that is still open or has no volume yet is neither: it comes again. A bar from the future is not an
     open bar, so it goes to quarantine.
@@ -303,7 +312,7 @@ def judge(
     gated = gate.split(parsed.bars.filter(~comes_again), BARS, market_now)
     rows = [
         to_quarantine(frame, source, run_id, batch_id, seen_at)
-        for frame in (gated.quarantined, parsed.rejects)
+        for frame in (with_words(gated.quarantined, replies), parsed.rejects)
         if frame.height
     ]
     empty = pl.DataFrame(schema=QUARANTINE_SCHEMA)

@@ -78,6 +78,12 @@ def loaded_minutes(lake: Lake, source: str) -> list[int]:
     return [minute for (minute,) in found]
 
 
+def _assert_as_received(lake: Lake, payload: str) -> None:
+    """The payload stands letter by letter in one of the venue's answers."""
+    landed = [path for path in lake.context.landing.rglob("*") if path.is_file()]
+    assert any(payload.encode() in reply.body for path in landed for reply in landing.read(path))
+
+
 @pytest.mark.capability("ING-13")
 def test_impossible_bars_of_a_file_are_put_aside_word_for_word(lake: Lake, tmp_path: Path):
     ahead = f"{datetime.now(UTC) + timedelta(hours=2):%Y-%m-%dT%H:%M:00Z}"
@@ -213,8 +219,10 @@ def test_an_impossible_bar_of_a_venue_waits_for_a_better_one(fed: Lake, replica:
     replica.clock.advance(60)
     one = run_minute(fed, replica)["binance"]
     assert one.rows_quarantined >= 1
-    bad = fed.rows("SELECT DISTINCT symbol, ts FROM quarantine")
-    assert bad == [("BTCUSDT", datetime(2026, 11, 20, 15, 1))]
+    bad = fed.rows("SELECT symbol, ts, payload FROM quarantine ORDER BY seen_at LIMIT 1")
+    assert [row[:2] for row in bad] == [("BTCUSDT", datetime(2026, 11, 20, 15, 1))]
+    _assert_as_received(fed, bad[0][2])
+    assert fed.rows("SELECT DISTINCT symbol, ts FROM quarantine") == [row[:2] for row in bad]
     assert len(held(fed, "binance", "BTCUSDT")) == len(held(fed, "binance", "ETHUSDT")) - 1
     replica.heal()
     replica.clock.advance(60)
@@ -234,10 +242,27 @@ def test_doubled_and_shuffled_rows_of_a_venue_are_the_same_bars(fed: Lake, repli
 def test_a_bar_from_the_future_is_put_aside(fed: Lake, replica: Replica):
     replica.fault("future_bar", venue="binance", symbol="BTCUSDT", minutes=10)
     run_minute(fed, replica)
-    [(symbol, ts, reason)] = fed.rows("SELECT symbol, ts, reason FROM quarantine")
+    [(symbol, ts, reason, payload)] = fed.rows("SELECT symbol, ts, reason, payload FROM quarantine")
+    _assert_as_received(fed, payload)
     assert (symbol, ts) == ("BTCUSDT", datetime(2026, 11, 20, 15, 10))
     assert "future" in reason
     assert_complete(fed, replica, "binance", COINS)
+
+
+@pytest.mark.parametrize("seconds", [-90, 90])
+def test_a_venues_clock_that_is_off_decides_what_it_has_closed_and_nothing_is_lost(
+    fed: Lake, replica: Replica, seconds: int
+):
+    replica.fault("clock_skew", venue="binance", seconds=seconds)
+    replica.clock.advance(60)
+    run_minute(fed, replica)
+    newest = now_of(replica).replace(tzinfo=None) + timedelta(seconds=seconds)
+    assert fed.one("SELECT max(ts) FROM bars") + timedelta(minutes=1) <= newest
+    replica.heal()
+    replica.clock.advance(180)
+    assert run_minute(fed, replica)["binance"].state == "ok"
+    assert_complete(fed, replica, "binance", COINS)
+    assert fed.one("SELECT count(*) FROM quarantine") == 0
 
 
 def test_a_symbol_that_the_venue_does_not_know_is_named(replica: Replica, tmp_path: Path):

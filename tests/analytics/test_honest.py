@@ -176,6 +176,8 @@ def test_a_third_of_the_minutes_may_be_missing_and_prices_may_be_huge() -> None:
     assert row["n"] == 500 - holes.sum()
     (dense,) = scan(sparse.drop_nulls(), pair, LEVELS, NOON).to_dicts()
     assert (row["eg_stat"], row["beta_theil_sen"]) == (dense["eg_stat"], dense["beta_theil_sen"])
+    (nan,) = scan(broken("nan")[0], pair, LEVELS, NOON).to_dicts()
+    assert (nan["n"], nan["state"]) == (499, "cointegrated")
     huge = tapes.wide(Y=(y + 100) * 1e12, X=(x + 100) * 1e12)
     (large,), (usual,) = (
         scan(c, pair, LEVELS, NOON).to_dicts() for c in (huge, tapes.wide(Y=y + 100, X=x + 100))

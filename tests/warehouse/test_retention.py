@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -12,6 +13,7 @@ from pipelines.settings_sections import Retention
 from tests.warehouse.conftest import MINUTE, NOON, Lake, bars, trades
 from warehouse.clocks import market_clocks
 from warehouse.connect import transaction
+from warehouse.errors import TapewatchError
 from warehouse.retention import append, purge
 from warehouse.stage import literals
 
@@ -54,6 +56,15 @@ def test_bars_of_last_year_are_archived_by_month_and_then_deleted(lake):
     ]
 
 
+@pytest.mark.capability("STO-04")
+def test_what_could_not_be_archived_is_not_deleted(lake):
+    lake.load(bars(start=NOON - 366 * DAY, count=2))
+    (lake.context.settings.data_dir / "archive").write_text("no folder")
+    with pytest.raises((OSError, duckdb.Error, TapewatchError)):
+        clean(lake)
+    assert lake.one("SELECT count(*) FROM bars") == 2
+
+
 def test_a_month_goes_day_by_day_and_its_archive_grows(lake):
     for day in range(4):
         lake.load(bars(start=NOON - 365 * DAY + day * DAY, count=1, close=100.0 + day))
@@ -64,6 +75,7 @@ def test_a_month_goes_day_by_day_and_its_archive_grows(lake):
     assert lake.one("SELECT count(*) FROM bars") == 1
 
 
+@pytest.mark.capability("STO-04")
 def test_a_run_killed_between_archive_and_delete_doubles_nothing(lake):
     lake.load(bars(start=NOON - 366 * DAY, count=3))
     path = lake.context.settings.data_dir / "archive/bars/2025-03.parquet"
