@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -18,19 +19,31 @@ from flows.trading_days import fill_sessions
 from pipelines.derived import Plan
 from pipelines.market import Interval
 from pipelines.settings_sections import Windows
-from tests.lakes import Lake, bars_of, new_lake
+from tests.lakes import Lake, bars_of, lake_like, new_lake
 
 MINUTE = timedelta(minutes=1)
 LIVE = datetime(2026, 3, 9, 23, 25)
 END = datetime(2026, 3, 10, 0, 45)
 BELL = datetime(2026, 3, 9, 13, 30)
 NUMBER = count()
+PROPERTY = settings(max_examples=2, deadline=None, phases=(Phase.explicit, Phase.generate),
+                    suppress_health_check=(HealthCheck.function_scoped_fixture,))  # fmt: skip
+"""Each example has series of its own."""
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    made = new_lake(tmp_path_factory.mktemp("derive"), windows=Windows(intervals=("5m", "1h")))
+def with_sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake that knows New York's sessions; each test has its own: the files of others cost each of its queries."""
+    folder = tmp_path_factory.mktemp("derive")
+    made = new_lake(folder)
     fill_sessions(made.con, made.context, "XNYS", date(2026, 2, 20), date(2026, 3, 12))
+    made.con.close()
+    return folder
+
+
+@pytest.fixture
+def lake(with_sessions: Path, tmp_path: Path) -> Iterator[Lake]:
+    made = lake_like(with_sessions, tmp_path, windows=Windows(intervals=("5m", "1h")))
     yield made
     made.con.close()
 
@@ -93,7 +106,7 @@ def assert_equal_lakes(lake: Lake, one: str, other: str, but: str = "") -> None:
 
 @pytest.mark.capability("STO-09")
 @pytest.mark.capability("RES-08")
-@settings(max_examples=2, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(PROPERTY)
 @given(seed=st.integers(0, 10_000), late=st.sampled_from([0.0, 0.03]), holes=st.sampled_from([0.0, 0.1]))
 def test_batch_by_batch_is_the_same_as_all_at_once(lake: Lake, seed: int, late: float, holes: float):
     number = next(NUMBER)

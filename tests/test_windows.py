@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import count, pairwise
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flows.trading_days import fill_sessions
@@ -22,9 +23,9 @@ from pipelines.derived import Plan
 from pipelines.market import TRADE_SCHEMA, Interval
 from pipelines.settings_sections import Windows
 from pipelines.trade_minutes import OWN
-from tests.lakes import NOTHING, Lake, bars_of, new_lake
-from warehouse.build import trade_minutes
+from tests.lakes import NOTHING, Lake, bars_of, lake_like, new_lake
 from warehouse.load import Batch, load_trades
+from warehouse.trades import trade_minutes
 
 INTERVALS = {"5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400, "1d": 86400}
 SUNDAY = datetime(2026, 3, 8)
@@ -38,13 +39,23 @@ SESSIONS = [
 ]
 NUMBER = count()
 # Without shrinking: an example costs half a second of a real lake.
-PROPERTY = settings(max_examples=2, deadline=None, phases=(Phase.explicit, Phase.generate))
+PROPERTY = settings(max_examples=2, deadline=None, phases=(Phase.explicit, Phase.generate),
+                    suppress_health_check=(HealthCheck.function_scoped_fixture,))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    made = new_lake(tmp_path_factory.mktemp("windows"), windows=Windows(intervals=tuple(INTERVALS)))
+def with_sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake that knows New York's sessions; each test has its own: the files of others cost each of its queries."""
+    folder = tmp_path_factory.mktemp("windows")
+    made = new_lake(folder)
     fill_sessions(made.con, made.context, "XNYS", date(2026, 3, 1), date(2026, 12, 1))
+    made.con.close()
+    return folder
+
+
+@pytest.fixture
+def lake(with_sessions: Path, tmp_path: Path) -> Iterator[Lake]:
+    made = lake_like(with_sessions, tmp_path, windows=Windows(intervals=tuple(INTERVALS)))
     yield made
     made.con.close()
 
