@@ -14,7 +14,7 @@ from pipelines.minute import wanted_of
 from pipelines.recent import past as memory
 from pipelines.recent.matrices import TS
 from pipelines.settings_sections import Windows
-from tests.lakes import Lake, bars_of, new_lake
+from tests.lakes import Lake, bars_of, lake_like, new_lake
 from warehouse.compact import compact
 from warehouse.connect import transaction
 from warehouse.stage import literals
@@ -23,12 +23,21 @@ START = datetime(2026, 3, 9, 12)
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    """Two coins with two hours of minutes, derived."""
-    made = new_lake(tmp_path, windows=Windows(intervals=("5m",)))
+@pytest.fixture(scope="module")
+def two_hours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two-hours")
+    made = new_lake(folder, windows=Windows(intervals=("5m",)))
     made.load(pl.concat([minutes(0, 120), minutes(0, 120, "XYZ")]), "backfill")
     made.derive({"binance": START + 120 * MINUTE})
+    made.con.close()
+    return folder
+
+
+@pytest.fixture
+def lake(two_hours: Path, tmp_path: Path) -> Iterator[Lake]:
+    """Two coins with two hours of minutes, derived."""
+    made = lake_like(two_hours, tmp_path, windows=Windows(intervals=("5m",)))
+    made.batches = 1
     yield made
     made.con.close()
 
