@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.alerts.columns import ANOMALY_OF
+from pipelines.alerts.columns import ANOMALY_OF, REFERENCE_OF, USUAL
 from pipelines.alerts.episodes import episodes
 from pipelines.alerts.grouping import alert_facts, message_id
 from pipelines.alerts.rules import SEVERITIES
@@ -68,7 +68,7 @@ def digest_facts(
     ]
     ended = _ended(told)
     found = [
-        _jsonable(_closed(row, ended))
+        _episode(_closed(row, ended))
         for row in episodes(anomalies.filter(~apart), until).iter_rows(named=True)
     ]
     shown = found[:SHOWN]
@@ -138,7 +138,7 @@ def _history(history: History | None, until: datetime) -> dict[str, Any] | None:
     if grave.height:
         nth = pl.int_range(pl.len()).over("source", "symbol")
         grave = grave.sort(pl.col("severity") != "critical", nth > 0, maintain_order=True)
-    rows = [_jsonable(row) for row in grave.iter_rows(named=True)]
+    rows = [_episode(row) for row in grave.iter_rows(named=True)]
     return {
         "bars": history.bars,
         "series": history.series,
@@ -199,6 +199,11 @@ def _runs(runs: pl.DataFrame | None) -> dict[str, Any]:
 
 def _alert_order(alert: Alert) -> tuple[bool, int, float]:
     return alert.state != "firing", SEVERITIES.index(alert.severity), -alert.seen_at.timestamp()
+
+
+def _episode(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An episode, and what its `baseline` is: the limit, the mean of the bars before or what is usual."""
+    return _jsonable(row) | {"baseline_is": REFERENCE_OF.get(row["kind"], USUAL)}
 
 
 def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from pipelines.alerts.columns import REFERENCE_OF
 from pipelines.market import slug, utc
 
 NONE = "–"
@@ -27,8 +28,6 @@ KIND_NAMES = {
     "gap": "Gap",
 }
 UNITS = {"gap": "min", "stale": "s", "latency": "ms"}
-LIMITED = ("rsi_extreme", "spread", *UNITS)
-"""Kinds whose baseline is the limit they passed."""
 
 
 def is_missing(value: Any) -> bool:
@@ -98,7 +97,7 @@ def quantity(value: float | None, kind: str) -> str:
 
 def usual(kind: str, baseline: float | None) -> str:
     """What is usual; of what nothing is, the limit; nothing where any at all is too much."""
-    if kind not in LIMITED:
+    if REFERENCE_OF.get(kind) != "limit":
         return quantity(baseline, kind)
     return f"limit {quantity(baseline, kind)}" if baseline else NONE
 

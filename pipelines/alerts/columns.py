@@ -92,6 +92,18 @@ ANOMALY_OF: Mapping[str, str] = {
 }
 """The kind of anomaly that looks at the same column."""
 
+REFERENCE_OF: Mapping[str, str] = {
+    "price_spike": "mean",
+    "rsi_extreme": "limit",
+    "spread": "limit",
+    "latency": "limit",
+    "stale": "limit",
+    "gap": "limit",
+}
+"""What the `baseline` of a kind of anomaly is: `limit`, the most that is allowed; `mean`, of the bars before."""
+USUAL = "usual"
+"""What it is of every other kind: the value that is usual."""
+
 COMPANIONS: Mapping[str, tuple[str, ...]] = {
     "volume_ratio": ("volume",),
     "dev_20_pct": ("close",),

@@ -35,9 +35,11 @@ def episodes(
 
     anomalies: id, source, symbol, interval, ts (open of the bar), kind, value, baseline, ratio, zscore,
     severity, reason. `quiet` is at least twice the bar's own length.
-    Gives source, symbol, kind, severity (the gravest), interval, since, last, bars, worst_id, worst_ts,
-    value, baseline, ratio, zscore, reason (all of the worst bar) and state: `open` if the last is at most
-    `quiet` before `until`, else `over`. Gravest first, then the newest, or the worst.
+    Gives source, symbol, kind, severity (the gravest), interval, since (the first bar's open), last (the last
+    bar's open), ends (the latest end, each bar by its own width), bars (those of `interval`), others (the other
+    widths that saw it, narrowest first), worst_id, worst_ts, value, baseline, ratio, zscore, reason (all of the
+    worst bar) and state: `open` if the last is at most `quiet` before `until`, else `over`. Gravest first, then
+    the newest, or the worst.
     """
     if anomalies.is_empty():
         return anomalies.select("source", "symbol", "kind").head(0)
@@ -50,6 +52,7 @@ def episodes(
         .with_columns(new=(pl.col("ts").diff() > pl.col("quiet")).fill_null(True).cum_sum().over(key))
     )
     gravest = numbered.sort("rank", "badness", "ts", descending=[False, True, False])
+    is_shown = pl.col("interval").eq_missing(pl.col("interval").first())
     shown = ["severity", "interval", "value", "baseline", "ratio", "zscore", "reason"]
     return (
         gravest.group_by([*key, "new"], maintain_order=True)
@@ -60,7 +63,12 @@ def episodes(
             worst_ts=pl.col("ts").first(),
             since=pl.col("ts").min(),
             last=pl.col("ts").max(),
-            bars=pl.col("ts").n_unique(),
+            ends=(pl.col("ts") + _length()).max(),
+            bars=pl.col("ts").filter(is_shown).n_unique(),
+            others=pl.col("interval")
+            .filter(~is_shown)
+            .sort_by(_length().filter(~is_shown))
+            .unique(maintain_order=True),
             quiet=pl.col("quiet").max(),
         )
         .with_columns(

@@ -49,7 +49,7 @@ def latency(
 ) -> pl.DataFrame:
     """Receipt to landing took more than `latency_ms`; no row if not."""
     reason = (
-        f"{number(milliseconds)} ms from receipt to the landing zone; up to {limits.latency_ms:g} is usual"
+        f"{number(milliseconds)} ms from receipt to the landing zone; the limit is {limits.latency_ms:g} ms"
     )
     return _judged("latency", (source, symbol, interval, ts), milliseconds, limits.latency_ms, reason)
 
@@ -58,7 +58,7 @@ def stale(
     source: str, symbol: str | None, interval: str | None, ts: datetime, seconds: float, limits: Thresholds
 ) -> pl.DataFrame:
     """No new bar for more than `stale_s` while the market trades; `ts` is when the first bar that is missing opened."""
-    reason = f"no new bar for {number(seconds)} s while the market trades; up to {limits.stale_s:g} is usual"
+    reason = f"no new bar for {number(seconds)} s while the market trades; the limit is {limits.stale_s:g} s"
     return _judged("stale", (source, symbol, interval, ts), seconds, limits.stale_s, reason)
 
 
@@ -77,7 +77,7 @@ def spread(
     z = 0.0 if zscore is None else zscore
     side = "above" if z > 0 else "below"
     sigmas = f"{abs(z):.2f} standard deviations {side} its mean"
-    reason = f"the spread is {sigmas}; up to {limits.spread_z:g} is usual"
+    reason = f"the spread is {sigmas}; the limit is {limits.spread_z:g}"
     row = _judged("spread", (source, pair, interval, ts), abs(z), limits.spread_z, reason)
     return row.with_columns(value=pl.lit(z), zscore=pl.lit(z))
 

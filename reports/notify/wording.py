@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipelines.alerts.columns import WORDS
-from pipelines.market import Interval, Series, slug, utc
+from pipelines.alerts.columns import REFERENCE_OF, WORDS
+from pipelines.market import Series, slug, utc
 from reports.notify.message import Facts, Site
-from reports.text import NONE, compact, duration, is_missing, kind_name
+from reports.text import NONE, UNITS, compact, duration, is_missing, kind_name
 
 _SIGNED = ("dev_20_pct", "zscore", "zscore_20")
 _BARS = "▁▂▃▄▅▆▇█"
@@ -126,12 +126,9 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
     """An episode of anomalies as a line, shown by its worst bar."""
     is_over = episode["state"] == "over"
     against, how = _abnormal(episode)
-    bars = episode.get("bars") or 1
-    worst = f", worst {clock(episode.get('worst_ts'), today)}" if bars > 1 else ""
-    ended = f"over since {clock(_end(episode), today)}" if is_over else "still on"
+    ended = f"over since {clock(episode.get('ends') or episode['last'], today)}" if is_over else "still on"
     since = clock(episode.get("since"), today)
-    is_moment = bars == 1 and is_over
-    one_bar = f"one bar, {since}" if is_over else "one bar, still on"
+    is_moment = episode["since"] == episode["last"] and is_over
     return Line(
         tone=episode["severity"],
         mark=episode["severity"].upper(),
@@ -140,10 +137,26 @@ def episode_line(episode: Facts, site: Site, today: datetime) -> Line:
         against=against,
         how=how,
         since="" if is_moment else since,
-        note=f"{bars} bars{worst}, {ended}" if bars > 1 else one_bar,
+        note=f"{_bars(episode)}, {since}"
+        if is_moment
+        else f"{_bars(episode)}{_worst_bar(episode, today)}, {ended}",
         spark=spark(episode.get("spark") or ()),
         link=_series_link(episode, site),
     )
+
+
+def _bars(episode: Facts) -> str:
+    """`one bar`, `4 bars`, `2 bars of 1h, also on 15m`; a feed has none, it is told once a while."""
+    bars, interval, others = episode.get("bars") or 1, episode.get("interval"), episode.get("others") or ()
+    if not interval:
+        return "told once" if bars == 1 else f"told {bars} times"
+    count = "one bar" if bars == 1 else f"{bars} bars"
+    return f"{count} of {interval}, also on {', '.join(others)}" if others else count
+
+
+def _worst_bar(episode: Facts, today: datetime) -> str:
+    is_one = episode["since"] == episode["last"]
+    return "" if is_one else f", worst {clock(episode.get('worst_ts'), today)}"
 
 
 def _subject(episode: Facts) -> str:
@@ -212,21 +225,18 @@ def _measured(column: str, alert: Facts, evidence: Facts) -> tuple[str, str]:
 
 def _abnormal(episode: Facts) -> tuple[str, str]:
     """(observed against what, how abnormal) of an anomaly."""
+    kind = episode["kind"]
     value, usual, ratio, z = (episode.get(name) for name in ("value", "baseline", "ratio", "zscore"))
-    if episode["kind"] == "price_spike" and value and usual:
+    if kind == "price_spike" and value and usual:
         return f"{number(value)} vs mean {number(usual)}", f"{signed((value / usual - 1) * 100)} %"
-    if episode["kind"] == "rsi_extreme":
-        return f"limit {number(usual)}" if usual is not None else "", number(value, 3)
+    if REFERENCE_OF.get(kind) == "limit":
+        unit = f" {UNITS[kind]}" if kind in UNITS else ""
+        measured = f"z {signed(value)}" if kind == "spread" else f"{number(value, 3)}{unit}"
+        return f"limit {number(usual)}{unit}" if usual else "", measured
     against = f"{number(value)} vs {number(usual)} usual" if usual is not None else number(value)
-    if episode["kind"] == "volume" and ratio is not None:
+    if kind == "volume" and ratio is not None:
         return against, f"{number(ratio, 2)}×"
     return against, f"z {signed(z)}" if z is not None else f"{number(ratio, 2)}×" if ratio is not None else ""
-
-
-def _end(episode: Facts) -> datetime:
-    """The end of an episode's last bar."""
-    last, interval = datetime.fromisoformat(episode["last"]), episode.get("interval")
-    return last + Interval.parse(interval).delta if interval else last
 
 
 def _note(alert: Facts, evidence: Facts, is_over: bool, against: str) -> str:

@@ -30,7 +30,7 @@ def gravest(anomalies: pl.DataFrame, until: datetime) -> list[dict[str, Any]]:
             "what": f"{kind_name(row['kind'])} {row['interval'] or ''}".strip(),
             "href": f"{day_path(row['worst_ts'].date())}#{row['worst_id']}",
         }
-        | {name: row[name].isoformat() for name in ("since", "last", "worst_ts")}
+        | {name: row[name].isoformat() for name in ("since", "last", "ends", "worst_ts")}
         for row in found.iter_rows(named=True)
     ]
 

@@ -192,6 +192,19 @@ def test_anomalies_close_to_each_other_are_one_episode_shown_by_its_worst_bar():
     assert (worst["since"], worst["last"], worst["worst_ts"]) == tuple(naive(minute(n)) for n in (0, 2, 1))
 
 
+def test_an_episode_of_several_widths_ends_with_its_latest_bar_and_counts_those_it_names():
+    rows = [
+        anomaly(-30, interval="1h", ratio=9.0),
+        *(anomaly(n, interval="15m") for n in (-15, 0, 15)),
+        anomaly(29),
+    ]
+    found = episodes(pl.DataFrame(rows, schema_overrides={"zscore": pl.Float64}), minute(180)).row(
+        0, named=True
+    )
+    assert (found["interval"], found["bars"], found["others"]) == ("1h", 1, ["1m", "15m"])
+    assert (found["since"], found["last"], found["ends"]) == tuple(naive(minute(n)) for n in (-30, 29, 30))
+
+
 def test_hourly_anomalies_in_a_row_are_one_episode():
     rows = [anomaly(0, interval="1h"), anomaly(60, interval="1h"), anomaly(120, interval="1h")]
     found = episodes(pl.DataFrame(rows, schema_overrides={"zscore": pl.Float64}), minute(180))

@@ -196,6 +196,27 @@ def test_what_is_over_reads_as_the_time_it_lasted_and_no_line_ends_in_a_comma(al
     assert "limit 70\n" in said
 
 
+def test_an_episode_of_several_widths_is_over_when_the_last_of_them_is(facts):
+    rows = [an_anomaly(-60, "TSLA", "volume", "high", 900.0, 100.0, interval="1h"),
+            *(an_anomaly(at, "TSLA", "volume", "medium", 400.0, 100.0) for at in (-45, -30, -15))]  # fmt: skip
+    since, frame = NOON - timedelta(hours=3), pl.DataFrame(rows, schema_overrides={"zscore": pl.Float64})
+    told = digest_facts(since, NOON + timedelta(hours=3), anomalies=frame)
+    assert "one bar of 1h, also on 15m, worst 11:00, over since 12:00" in digest(told).text
+
+
+def test_what_passed_a_limit_is_not_told_against_what_is_usual(facts):
+    slow = an_anomaly(0, "", "latency", "medium", 141.7, 100.0) | {"symbol": None, "interval": None}
+    frame = pl.DataFrame(
+        [slow], schema_overrides={"zscore": pl.Float64, "symbol": pl.String, "interval": pl.String}
+    )
+    told = digest_facts(NOON - timedelta(hours=3), NOON + timedelta(hours=3), anomalies=frame)
+    message = digest(told)
+    assert [row["baseline_is"] for row in message.facts["episodes"]] == ["limit"]
+    assert message.lines[0] == "MEDIUM binance Latency: 142 ms (limit 100 ms)"
+    assert "told once, 12:00" in message.text
+    assert "usual\n" not in message.text
+
+
 def test_an_episode_whose_alert_has_ended_is_not_still_on(facts):
     rule = next(rule for rule in BUILT_IN if rule.name == "price")
     alert = fired("XRPUSDT")[0]
