@@ -126,8 +126,10 @@ def _steps(run: Run) -> dict[str, Any]:
         if run.context.streams():
             load_trades(run, feeds)
         derivation = derive(run)
-        publish(run)
-        deliver(run)
+        try:
+            publish(run)
+        finally:
+            deliver(run)  # whatever the pages meet, an alert goes out
         record(run, derivation)
     except BaseException as error:
         walk.record(run, "Failed", detail=f"{type(error).__name__}: {error}"[:500])

@@ -30,6 +30,8 @@ POOL = "tapewatch"
 SERVER_PATIENCE = 120.0
 FAST_DEATH = 10.0
 """A child that lives shorter than this many seconds three times in a row has a cause that restarting won't mend."""
+TELL_S = 15.0
+"""Seconds between two looks for runs that ended badly."""
 REPLICA_PORT = 8900
 FIRST_CHECK = timedelta(seconds=90)
 """When the first quality checks run after the start, from its minute on: their schedule may be a quarter hour away."""
@@ -57,6 +59,7 @@ class Platform:
         self.stopping = False
         self.children: dict[str, Child] = {}
         self.noted: dict[str, object] = {}
+        self.told: set[str] = set()
         self.host = settings.prefect.host
         self.config = wanted.config or settings.path
 
@@ -109,12 +112,15 @@ class Platform:
 
     def _watch(self, since: datetime) -> int:
         """Keeps the children alive until told to stop or the wanted minutes are over."""
-        checked = 0.0
+        checked = told = 0.0
         while not self.stopping:
             time.sleep(0.25)
             for child in list(self.children.values()):
                 if not child.is_running:
                     self._revive(child)
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                self._tell_failures(since)
             if self.wanted.minutes and time.monotonic() - checked > 2:
                 checked = time.monotonic()
                 code = self._finished(since, self.wanted.minutes)
@@ -139,6 +145,20 @@ class Platform:
             if not fine:
                 return 1
         return 0
+
+    def _tell_failures(self, since: datetime) -> None:
+        """Each run that ended badly, once."""
+        try:
+            found = self.api.ended_badly(since.isoformat())
+        except OSError:
+            return
+        for run in reversed(found):
+            if run["id"] not in self.told:
+                self.told.add(run["id"])
+                said = ((run.get("state") or {}).get("message") or "").partition("\n")[0][:300]
+                _say(
+                    f"{run['name']}: {run['state_name']}{f': {said}' if said else ''}; `tapewatch doctor` tells more"
+                )
 
     def _rebuilt_by(self) -> set[str]:
         """Ids of the runs whose render reached the site: each leaves its id in the site's log of builds."""

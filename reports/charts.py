@@ -199,14 +199,10 @@ def holes_of(gaps: pl.DataFrame) -> list[list[Any]]:
 def zones_of(anomalies: pl.DataFrame, widths: dict[str, int], step: int = 60) -> list[list[Any]]:
     """[from, to, severity, word] of shaded stretches; anomalies that touch become one, named by the worst."""
     rows = [a for a in anomalies.iter_rows(named=True) if a["kind"] != MARKED]
-    spans = (
-        sorted(
-            (_seconds(a["ts"]), _seconds(a["ts"]) + widths.get(a["interval"] or "1m", 60) - step, a)
-            for a in rows
-        )
-        if rows
-        else []
-    )
+    spans = [
+        (_seconds(a["ts"]), _seconds(a["ts"]) + widths.get(a["interval"] or "1m", 60) - step, a) for a in rows
+    ]
+    spans.sort(key=lambda span: span[:2])
     zones: list[tuple[int, int, dict[str, Any]]] = []
     for start, end, anomaly in spans:
         if zones and start <= zones[-1][1] + 2 * step:

@@ -15,7 +15,7 @@ from reports import api, charts, render
 from reports.options import SiteOptions
 from reports.pages import symbols
 from reports.pages.movers import movers
-from reports.pages.shell import pair_slug
+from reports.pages.shell import Page, pair_slug
 from reports.shelf import Shelf
 from reports.snapshot import Row, Snapshot, by_series, minute_rows
 from warehouse import read
@@ -36,15 +36,16 @@ def write_tails(shelf: Shelf, snap: Snapshot) -> None:
     widths = seconds_of(snap)
     for key, tail in snap.tails.items():
         flagged, gaps = snap.flagged.get(key), snap.holes.get(key)
-        payload = charts.payload(
-            tail,
-            60,
-            snap.digits[key],
-            zones=() if flagged is None else charts.zones_of(flagged, widths),
-            marks=() if flagged is None else charts.marks_of(flagged),
-            holes=() if gaps is None else charts.holes_of(gaps),
-        )
-        shelf.put(f"data/symbols/{key.slug}.js", charts.script(key.slug, "tail", payload))
+        with shelf.going_on(f"chart of {key}"):
+            payload = charts.payload(
+                tail,
+                60,
+                snap.digits[key],
+                zones=() if flagged is None else charts.zones_of(flagged, widths),
+                marks=() if flagged is None else charts.marks_of(flagged),
+                holes=() if gaps is None else charts.holes_of(gaps),
+            )
+            shelf.put(f"data/symbols/{key.slug}.js", charts.script(key.slug, "tail", payload))
 
 
 def write_days(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
@@ -155,26 +156,31 @@ def write_api(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
     last = snap.minutes.group_by("source", "symbol", maintain_order=True).tail(api.LAST_BARS + 1)
     minutes = by_series(api.texts(minute_rows(last)))
     for key, bars in minutes.items():
-        shelf.put(*api.latest(key, bars, snap.options.limits.stale_s, snap.stale_from(key)))
-        shelf.put(*api.alerts_of(key, snap.alerts, snap.at))
-        shelf.put(*api.ohlc(key, "1m", bars))
-        if key in trades:
-            shelf.put(*api.ticks(key, trades[key]))
-        if key in measured:
-            shelf.put(*api.indicators(key, measured[key]))
+        with shelf.going_on(f"answers about {key}"):
+            shelf.put(*api.latest(key, bars, snap.options.limits.stale_s, snap.stale_from(key)))
+            shelf.put(*api.alerts_of(key, snap.alerts, snap.at))
+            shelf.put(*api.ohlc(key, "1m", bars))
+            if key in trades:
+                shelf.put(*api.ticks(key, trades[key]))
+            if key in measured:
+                shelf.put(*api.indicators(key, measured[key]))
 
 
 def write_pages(shelf: Shelf, snap: Snapshot) -> None:
     """The list of symbols and the page of each symbol with recent bars."""
     standing = {row["key"]: row for row in movers(snap)}
-    pages = [symbols.index_page(snap)]
+    with shelf.going_on("symbols"):
+        _page(shelf, snap, symbols.index_page(snap))
     for key in snap.bars:
         days = sorted(shelf.state.get("days", {}).get(key.slug, {}))
         widths = shelf.state.get("intervals", {}).get(key.slug, [])
         order = ["1m", *(name for name in snap.options.intervals if name in widths)]
-        pages.append(symbols.symbol_page(snap, key, standing.get(key), days, order))
-    for page in pages:
-        shelf.put(page.path, render.html(page, snap))
+        with shelf.going_on(f"page of {key}"):
+            _page(shelf, snap, symbols.symbol_page(snap, key, standing.get(key), days, order))
+
+
+def _page(shelf: Shelf, snap: Snapshot, page: Page) -> None:
+    shelf.put(page.path, render.html(page, snap))
 
 
 def write_stats(shelf: Shelf, snap: Snapshot) -> None:
@@ -188,26 +194,28 @@ def write_quiet(
     """Series without recent minutes (imported, or no longer delivered): their newest rows, whatever their age."""
     chosen = [key for key in snap.keys if key not in snap.bars and (only is None or key in only)]
     for key in chosen[:MOST_QUIET]:
-        rows = market.series_history(con, key.source, key.symbol, WINDOW_BARS)
-        found = {str(name): part for (name,), part in rows.group_by("interval", maintain_order=True)}
-        if not found:
-            continue
-        snap.digits[key] = charts.digits_of(found[min(found, key=_width)]["close"].to_numpy())
-        snap.flagged[key] = findings.series_anomalies(con, key.source, key.symbol)
-        for name, part in found.items():
-            is_minute = name == "1m"
-            path = f"data/symbols/{key.slug}.js" if is_minute else f"data/symbols/{key.slug}/{name}.js"
-            payload = charts.payload_of(part, _width(name), snap.digits[key])
-            shelf.put(path, charts.script(key.slug, "tail" if is_minute else name, payload))
-            shelf.put(*api.ohlc(key, name, part))
-            for file, body in api.ohlc_tables(key, name, part):
-                shelf.put(file, body)
-        order = sorted(found, key=_width)
-        snap.panes[key] = [
-            part.row(-1, named=True) | {"rows": part.height} for part in (found[n] for n in order)
-        ]
-        page = symbols.symbol_page(snap, key, None, [], order)
-        shelf.put(page.path, render.html(page, snap))
+        with shelf.going_on(f"page of {key}"):
+            _quiet_series(con, shelf, snap, key)
+
+
+def _quiet_series(con: read.Connection, shelf: Shelf, snap: Snapshot, key: Series) -> None:
+    rows = market.series_history(con, key.source, key.symbol, WINDOW_BARS)
+    found = {str(name): part for (name,), part in rows.group_by("interval", maintain_order=True)}
+    if not found:
+        return
+    snap.digits[key] = charts.digits_of(found[min(found, key=_width)]["close"].to_numpy())
+    snap.flagged[key] = findings.series_anomalies(con, key.source, key.symbol)
+    for name, part in found.items():
+        is_minute = name == "1m"
+        path = f"data/symbols/{key.slug}.js" if is_minute else f"data/symbols/{key.slug}/{name}.js"
+        payload = charts.payload_of(part, _width(name), snap.digits[key])
+        shelf.put(path, charts.script(key.slug, "tail" if is_minute else name, payload))
+        shelf.put(*api.ohlc(key, name, part))
+        for file, body in api.ohlc_tables(key, name, part):
+            shelf.put(file, body)
+    order = sorted(found, key=_width)
+    snap.panes[key] = [part.row(-1, named=True) | {"rows": part.height} for part in (found[n] for n in order)]
+    _page(shelf, snap, symbols.symbol_page(snap, key, None, [], order))
 
 
 def _width(interval: str) -> int:

@@ -8,6 +8,7 @@ a cache or a browser sees only what changed.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,11 +16,20 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import orjson
+
+from warehouse.errors import TapewatchError
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 KEY = "\x02key\x03"
 STAMP = "\x02stamp\x03"
+
+
+class UnmadeError(TapewatchError):
+    """Parts of the site that could not be made; the others were."""
 
 
 class Shelf:
@@ -33,6 +43,8 @@ class Shelf:
         self.stamp = stamp.encode()
         self.written: list[str] = []
         self.unchanged = 0
+        self.unmade: dict[str, str] = {}
+        """What could not be made -> why; it stays as it was."""
         kept = _read_json(folder / MANIFEST)
         self.files: dict[str, str] = kept.get("files", {})
         self.keys: dict[str, list[Any]] = kept.get("keys", {})
@@ -62,6 +74,29 @@ class Shelf:
         self.keys[path] = [digest, len(body)]
         self.written.append(path)
         return True
+
+    @contextmanager
+    def going_on(self, part: str) -> Iterator[None]:
+        """One part of the site: where it cannot be made the others are, and `refuse` tells in the end.
+
+        What the disk or the warehouse raises is raised: every other part would meet it too.
+        """
+        try:
+            yield
+        except (OSError, duckdb.Error):
+            raise
+        except Exception as error:
+            log.exception("%s could not be made", part)
+            self.unmade[part] = f"{type(error).__name__}: {error}"
+
+    def refuse(self) -> None:
+        """Raises UnmadeError where some part could not be made."""
+        if self.unmade:
+            parts = "; ".join(f"{part}: {why}" for part, why in list(self.unmade.items())[:5])
+            more = f" and {len(self.unmade) - 5} more" if len(self.unmade) > 5 else ""
+            raise UnmadeError(
+                f"parts of the site stay as they were, the rest is new: {parts}{more}; please report it, with the log"
+            )
 
     def adopt(self, folder: str) -> list[os.DirEntry[str]]:
         """Takes files that others wrote below the site into the manifest; gives them newest name first."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from html import unescape
@@ -62,7 +62,8 @@ def publish(
     """Brings the site in line with the warehouse.
 
     The first render, and the first after an upgrade, is a full one. Raises what the warehouse or the disk
-    raises; the site then still shows the render before.
+    raises; the site then still shows the render before. Raises UnmadeError where single parts could not be made, after
+    all others were.
     """
     started = time.perf_counter()
     folder = Path(site_dir)
@@ -78,12 +79,13 @@ def publish(
             write_data(con, shelf, snap, slow=slow, everything=scope == "full")
             write_pages(con, shelf, snap, slow=slow, everything=scope == "full")
         if slow:  # outside: a query of the cookbook that fails would end the transaction
-            _put(shelf, snap, [cookbook.page(snap, con)])
+            _put(shelf, snap, "sql", cookbook.page, con)
             shelf.state["slow_at"] = utc(options.now).timestamp()
         removed = _remove_gone(shelf, snap) if scope == "full" else 0
         shelf.state["version"] = render.version()
         build, pulse = _pulse(shelf, snap)
         shelf.close(pulse)
+    shelf.refuse()
     took = (time.perf_counter() - started) * 1000
     return Published(shelf.written, shelf.unchanged, removed, took, scope, build)
 
@@ -125,15 +127,22 @@ def write_data(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: bool
         series_files.write_api(con, shelf, snap)
     if everything or (slow and snap.is_small):
         series_files.write_stats(shelf, snap)
-    shelf.put(*api.alerts(snap.alerts, str(snap.at - timedelta(days=7))))
-    shelf.put("alerts/feed.xml", feed.atom(snap))
-    shelf.put("metrics.prom", metrics.prometheus(snap))
-    shelf.put("api/status.json", orjson.dumps(dict(snap.options.collection)))
+    with shelf.going_on("api/alerts.json"):
+        shelf.put(*api.alerts(snap.alerts, str(snap.at - timedelta(days=7))))
+    with shelf.going_on("alerts/feed.xml"):
+        shelf.put("alerts/feed.xml", feed.atom(snap))
+    with shelf.going_on("metrics.prom"):
+        shelf.put("metrics.prom", metrics.prometheus(snap))
+    with shelf.going_on("api/status.json"):
+        shelf.put("api/status.json", orjson.dumps(dict(snap.options.collection)))
 
 
 def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: bool, everything: bool) -> None:
     """The pages, those that move each minute first."""
-    _put(shelf, snap, [overview.page(snap), runs.page(snap), alerts.index_page(snap), pairs.index_page(snap)])
+    _put(shelf, snap, "overview", overview.page)
+    _put(shelf, snap, "runs", runs.page)
+    _put(shelf, snap, "alerts", alerts.index_page)
+    _put(shelf, snap, "pairs", pairs.index_page)
     _alert_pages(shelf, snap, everything=everything)
     if slow or "grave" not in shelf.state:
         older = findings.grave_anomalies(con, snap.at - timedelta(days=1))
@@ -151,20 +160,20 @@ def write_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, slow: boo
 def _slow_pages(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
     covered = operations.coverage(con, (snap.at - timedelta(days=3)).date())
     refused = operations.quarantine(con, snap.at - timedelta(days=7))
-    pages = [
-        quality.page(snap, covered, refused),
-        correlations.page(snap),
-        others.digests_page(snap),
-        others.backtests_page(snap),
-        others.methods_page(snap),
-    ]
-    _put(shelf, snap, pages)
+    _put(shelf, snap, "quality", quality.page, covered, refused)
+    _put(shelf, snap, "correlations", correlations.page)
+    _put(shelf, snap, "digests", others.digests_page)
+    _put(shelf, snap, "backtests", others.backtests_page)
+    _put(shelf, snap, "methods", others.methods_page)
     _catalogue(con, shelf, snap)
 
 
-def _put(shelf: Shelf, snap: Snapshot, pages: Iterable[Page]) -> None:
-    for page in pages:
+def _put(shelf: Shelf, snap: Snapshot, part: str, make: Callable[..., Page], *facts: Any) -> bool:
+    """The page that `make` gives for these facts; False where it could not be made."""
+    with shelf.going_on(part):
+        page = make(snap, *facts)
         shelf.put(page.path, render.html(page, snap))
+    return part not in shelf.unmade
 
 
 def _alert_pages(shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
@@ -173,13 +182,13 @@ def _alert_pages(shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
     for alert in snap.alerts.iter_rows(named=True):
         page_is_due = everything or alert["state"] != "resolved" or (alert["resolved_at"] or fresh) >= fresh
         if alert["fired_at"] and (page_is_due or alert_path(alert["id"]) not in shelf):
-            _put(shelf, snap, [alerts.alert_page(snap, alert)])
+            _put(shelf, snap, f"alert {alert['id']}", alerts.alert_page, alert)
 
 
 def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> None:
     """The list, the pages of the days still open, any day that has none yet or to which history has added."""
     days = _days(con, shelf, snap, everything=everything or bool(snap.options.touched))
-    _put(shelf, snap, [anomalies.index_page(snap, days, shelf.state["grave"])])
+    _put(shelf, snap, "anomalies", anomalies.index_page, days, shelf.state["grave"])
     for day, count in ((row["day"], row["anomalies"]) for row in days):
         path = day_path(day)
         written = shelf.state.setdefault("day_pages", {}).get(path)
@@ -201,8 +210,8 @@ def _anomaly_pages(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everyt
             render.version(),
         ]
         if written != facts or path not in shelf:
-            _put(shelf, snap, [anomalies.day_page(snap, day, mine, snap.alerts)])
-            shelf.state["day_pages"][path] = facts
+            made = _put(shelf, snap, f"anomalies of {day}", anomalies.day_page, day, mine, snap.alerts)
+            shelf.state["day_pages"][path] = facts if made else None
 
 
 def _days(con: read.Connection, shelf: Shelf, snap: Snapshot, *, everything: bool) -> list[dict[str, Any]]:
@@ -237,8 +246,9 @@ def _pair_pages(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
         tail = tails.get((fit["pair"], fit["interval"]))
         if tail is None:
             tail = pl.DataFrame(schema=series_files.PAIR_SCHEMA)
-        _put(shelf, snap, [pairs.pair_page(snap, fit, tail)])
-        series_files.write_pair(shelf, snap, fit, tail)
+        _put(shelf, snap, fit["pair"], pairs.pair_page, fit, tail)
+        with shelf.going_on(f"files of {fit['pair']}"):
+            series_files.write_pair(shelf, snap, fit, tail)
 
 
 def _catalogue(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
@@ -249,18 +259,12 @@ def _catalogue(con: read.Connection, shelf: Shelf, snap: Snapshot) -> None:
         views, [key.slug for key in snap.keys], pair_slugs, list(snap.options.intervals)
     )
     shelf.put("api/index.json", orjson.dumps(catalogue, option=orjson.OPT_INDENT_2))
-    page = Page(
-        "api/index.html",
-        "api.html",
-        "Files",
-        {
-            "c": catalogue,
-            "first": snap.keys[0].slug if snap.keys else "",
-            "series": _series_links(shelf, snap),
-        },
-        live=False,
-    )
-    _put(shelf, snap, [page])
+    facts = {
+        "c": catalogue,
+        "first": snap.keys[0].slug if snap.keys else "",
+        "series": _series_links(shelf, snap),
+    }
+    _put(shelf, snap, "api", lambda _: Page("api/index.html", "api.html", "Files", facts, live=False))
 
 
 def _series_links(shelf: Shelf, snap: Snapshot) -> list[tuple[str, list[tuple[str, str]]]]:

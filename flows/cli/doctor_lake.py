@@ -42,6 +42,7 @@ def lake_findings(context: Context, running: dict[str, Any]) -> Iterator[Finding
             yield from _integrity(con, context)
             yield from _lags(con, context, bool(running["running"]))
             yield from _holes(con)
+            yield from run_findings(con)
             yield from message_findings(con)
             yield from _landing(con, context)
     except (TapewatchError, duckdb.Error, OSError) as error:
@@ -130,6 +131,31 @@ def _holes(con: Connection) -> Iterator[Finding]:
         yield warn(
             "gaps", f"and {len(found) - 5} more series", "`tapewatch sql \"FROM gaps WHERE state = 'open'\"`"
         )
+
+
+def run_findings(con: Connection) -> Iterator[Finding]:
+    """Flows whose newest runs of the last day ended badly: how many in a row, since when and of what."""
+    found = rows(
+        con,
+        """
+        WITH recent AS (
+            SELECT flow, state, detail, started_at, row_number() OVER (PARTITION BY flow ORDER BY started_at DESC) AS back
+            FROM runs WHERE started_at > now()::TIMESTAMP - INTERVAL 1 DAY
+        ), fine AS (SELECT flow, min(back) AS back FROM recent WHERE state = 'Completed' GROUP BY flow)
+        SELECT flow, count(*) AS n, min(started_at) AS since, arg_min(state, recent.back) AS state,
+               arg_min_null(detail, recent.back) AS why
+        FROM recent LEFT JOIN fine USING (flow)
+        WHERE state IN ('Failed', 'Crashed', 'TimedOut') AND recent.back < coalesce(fine.back, recent.back + 1)
+        GROUP BY flow ORDER BY flow""",
+    )
+    for row in found:
+        many = f"the last {row['n']} runs" if row["n"] > 1 else "the last run"
+        told = f"{row['flow']}: {many} ended badly, since {row['since']:%Y-%m-%d %H:%M}: {row['state']}"
+        told += f": {row['why'].splitlines()[0]}" if row["why"] else ""
+        mend = 'its log is in the Prefect UI, and the reason in `tapewatch sql "FROM runs ORDER BY started_at DESC"`'
+        yield fail("runs", told, mend) if row["n"] > 1 else warn("runs", told, mend)
+    if not found:
+        yield ok("runs", "no flow's last run ended badly")
 
 
 def message_findings(con: Connection) -> Iterator[Finding]:

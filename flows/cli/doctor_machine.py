@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flows.cli.finding import Finding, fail, ok, warn
+from flows.cli.times import ago
 from flows.context import Context
 from flows.prefect_api import PrefectApi
 from flows.processes import free_port
@@ -22,17 +24,19 @@ GIB = 1 << 30
 LITTLE, TOO_LITTLE = 5 * GIB, GIB // 2
 SKEW_WARN_S, SKEW_FAIL_S = 2.0, 30.0
 """The minute is fetched one second after its end: a clock two seconds fast asks before it is over."""
-WORKER_SILENT_S = 180.0
+WORKER_SILENT_S = PAGES_OLD_S = 180.0
 
 Platform = dict[str, Any]
 
 
 def machine_findings(context: Context, running: Platform) -> Iterator[Finding]:
-    """Ports, disk, clocks, server, worker, in this order."""
+    """Ports, disk, clocks, server, worker, pages, in this order."""
     yield from _ports(context, running)
     yield _disk(context)
     yield from _clocks(context)
     yield from _prefect(context, running)
+    if running["running"] and running["site"]:
+        yield _pages(context)
 
 
 def _ports(context: Context, running: Platform) -> Iterator[Finding]:
@@ -145,8 +149,19 @@ def _worker(api: PrefectApi, context: Context) -> Finding:
     began = datetime.fromisoformat(runs[0]["start_time"].replace("Z", "+00:00"))
     silent = (datetime.now(UTC) - began).total_seconds()
     told = f"last run {runs[0].get('name', '')} began {silent:.0f} s ago: {runs[0].get('state_name', '')}"
-    return (
-        fail("worker", told, f"see {log}; then `tapewatch down` and up")
-        if silent > WORKER_SILENT_S
-        else ok("worker", told)
-    )
+    if silent > WORKER_SILENT_S:
+        return fail("worker", told, f"see {log}; then `tapewatch down` and up")
+    is_bad = runs[0].get("state_type") in ("FAILED", "CRASHED")
+    return warn("worker", told, "its log is in the Prefect UI") if is_bad else ok("worker", told)
+
+
+def _pages(context: Context) -> Finding:
+    """When a minute last brought the site up to date."""
+    log = context.settings.data_dir / "run" / "builds.log"
+    if not log.exists():
+        return warn("pages", "no minute has rendered them yet", "wait for the next minute")
+    age = time.time() - log.stat().st_mtime
+    told = f"{context.settings.site_dir}: rendered {ago(age)} ago"
+    if age < PAGES_OLD_S:
+        return ok("pages", told)
+    return warn("pages", told, "see the lines on runs and worker; `tapewatch report` renders them at once")

@@ -35,8 +35,10 @@ def _steps(run: walk.Run) -> dict[str, Any]:
         walk.ingest(run, feed)
     load_streamed(run, feeds)
     derived = walk.derive_and_alert(run)
-    published = walk.publish_site(run)
-    sent = deliver_due(run.con, run.context, run.run_id)
+    try:
+        published = walk.publish_site(run)
+    finally:
+        sent = deliver_due(run.con, run.context, run.run_id)
     walk.record(run, "Completed")
     return {
         "run_id": run.run_id,

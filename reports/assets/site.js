@@ -62,9 +62,12 @@
     const stale = open.filter((s) => s.age > STALE_S);
     banner.classList.toggle("show", stale.length > 0);
     if (stale.length) {
-      banner.querySelector("b").textContent = "Stale data";
-      banner.querySelector("span").textContent = " The newest closed minute of " +
-        stale.map((s) => s.name + " is " + TW.ago(s.age) + " old").join(", ") +
+      const rendered = Date.now() / 1000 - pulse.rendered_at;
+      const old = rendered > STALE_S;
+      banner.querySelector("b").textContent = old ? "Stale page" : "Stale data";
+      banner.querySelector("span").textContent = (old
+        ? " It was rendered " + TW.ago(rendered) + " ago, with " + stale.map((s) => s.name + " to " + hhmm(s.to) + " UTC").join(", ")
+        : " The newest closed minute of " + stale.map((s) => s.name + " is " + TW.ago(s.age) + " old").join(", ")) +
         ". The numbers below are of that time. `tapewatch status` says what stands still.";
     }
     document.querySelectorAll("[data-age-of]").forEach((cell) => {

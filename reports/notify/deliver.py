@@ -79,7 +79,9 @@ def attempt(entry: Entry, senders: Mapping[str, Sender], now: datetime) -> Outco
     if sender is None:
         return Dead(f"no channel is called {entry.channel}; configured are {', '.join(sorted(senders))}")
     try:
-        message = render(entry.facts, sender.site, now - entry.created_at)
+        message = render(
+            entry.facts, sender.site, now - entry.created_at, refused=entry.last_error is not None
+        )
     except (KeyError, TypeError, ValueError, jinja2.TemplateError) as error:
         return Dead(f"the message cannot be rendered: {type(error).__name__}: {error}")
     outcome: Outcome

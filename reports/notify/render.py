@@ -16,20 +16,23 @@ LATE = timedelta(minutes=3)
 _OCCASIONS = {"repeat": "Still firing: ", "escalation": "Not acknowledged: "}
 
 
-def render(facts: Facts, site: Site, waited: timedelta = timedelta()) -> Message:
-    """The message of `facts` that `waited` in the outbox; raises ValueError for a kind that is not known."""
+def render(facts: Facts, site: Site, waited: timedelta = timedelta(), refused: bool = False) -> Message:
+    """The message of `facts` that `waited` in the outbox, `refused` by its channel before or not; raises ValueError for a kind that is not known."""
     match facts.get("kind"):
         case "digest":
             return digest(facts, site)
         case "alert":
-            return alert_message(facts, site, waited)
+            return alert_message(facts, site, waited, refused)
     raise ValueError(f"no message is made of facts of kind {facts.get('kind')!r}; known: alert, digest")
 
 
-def alert_message(facts: Facts, site: Site, waited: timedelta = timedelta()) -> Message:
+def alert_message(
+    facts: Facts, site: Site, waited: timedelta = timedelta(), refused: bool = False
+) -> Message:
     """One group of alerts, told at once: what fires, what is over, how many were held back meanwhile.
 
-    waited: how long it lay in the outbox; one that had to wait says so, for it may be over by then.
+    waited: how long it lay in the outbox; one that had to wait says so, for it may be over by then. refused: whether
+    the channel has failed with it before.
     """
     said, facts = facts, cleaned(facts)
     at = datetime.fromisoformat(facts["at"])
@@ -41,7 +44,7 @@ def alert_message(facts: Facts, site: Site, waited: timedelta = timedelta()) -> 
         "at": f"{at.day} {at:%b %Y, %H:%M} UTC",
         "occasion": _OCCASIONS.get(facts["occasion"], "").removesuffix(": "),
         "held": _held(facts["suppressed"]),
-        "late": _late(at, waited),
+        "late": _late(at, waited, refused),
         "alerts": lines,
         "first_alert": told[0]["id"] if told else "",
         "first_firing": first_firing(told),
@@ -85,14 +88,13 @@ def _gravest_first(alert: Facts) -> tuple[bool, int]:
     return alert["state"] == "resolved", SEVERITIES.index(alert["severity"])
 
 
-def _late(at: datetime, waited: timedelta) -> str:
+def _late(at: datetime, waited: timedelta, refused: bool) -> str:
     """That a message had to wait, so that nobody takes what it says for how it stands."""
     if waited < LATE:
         return ""
     took = duration(waited.total_seconds())
-    return (
-        f"Sent {took} late: this is how it stood at {clock(at)} UTC; the channel could not be reached before."
-    )
+    why = "the channel could not be reached before" if refused else "nothing was sent meanwhile"
+    return f"Sent {took} late: this is how it stood at {clock(at)} UTC; {why}."
 
 
 def _held(count: int) -> str:

@@ -127,6 +127,18 @@ def test_a_message_that_had_to_wait_says_that_it_tells_of_earlier(desk, receiver
     first, second = (json.loads(body)["data"]["text"] for _, body in receiver.got)
     assert "late" not in first
     assert "Sent 10 min late: this is how it stood at" in second
+    assert "the channel could not be reached before" in second
+
+
+def test_a_message_that_nobody_tried_to_send_does_not_blame_the_channel(desk, receiver, alert_row):
+    desk.hook(receiver.url)
+    desk.put(alert_row)
+    desk.clock.forward(minutes=10)
+    desk.drain()
+    ((_, body),) = receiver.got
+    text = json.loads(body)["data"]["text"]
+    assert "Sent 10 min late" in text
+    assert "nothing was sent meanwhile" in text
 
 
 def test_retry_after_is_obeyed(desk, receiver, alert_row):

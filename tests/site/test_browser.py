@@ -222,7 +222,7 @@ def test_the_age_runs_and_after_three_minutes_the_page_is_visibly_stale(look, si
     page.clock.run_for(175_000)
     assert state(page) == "stale"
     assert "stale" in page.locator("#age").text_content()
-    assert "binance" in page.locator("#stale").text_content()
+    assert "It was rendered 3 min ago, with binance to 15:42 UTC" in page.locator("#stale").text_content()
     assert page.locator("#stale").is_visible()
 
 
@@ -230,6 +230,9 @@ def test_the_age_runs_and_after_three_minutes_the_page_is_visibly_stale(look, si
 def test_after_the_close_an_exchange_is_closed_and_does_not_turn_stale(look, lake, tmp_path):
     night = timedelta(hours=7)
     publish(lake[0], tmp_path, options(later=night), "full")
+    page = look(tmp_path, "index.html", later_s=night.total_seconds() + 5)
+    page.clock.run_for(1000)
+    assert "The newest closed minute of binance is 7 h 0 min old" in page.locator("#stale").text_content()
     text = (tmp_path / "latest.js").read_text()
     (tmp_path / "latest.js").write_text(re.sub(r'\{"source":"binance".*?\},', "", text))
     page = look(tmp_path, "index.html", later_s=night.total_seconds() + 5)

@@ -110,6 +110,11 @@ def test_anomalies_that_touch_are_one_stretch_named_by_the_worst():
     ]
 
 
+def test_two_kinds_of_anomaly_on_one_bar_are_one_stretch_named_by_the_worse():
+    rows = pl.DataFrame([anomaly(0), anomaly(0, kind="price_spike", severity="critical", value=6.0)])
+    assert [zone[:3] for zone in charts.zones_of(rows, {})] == [[SECOND, SECOND, "critical"]]
+
+
 def test_an_rsi_extreme_is_an_arrow_once_a_spell():
     rows = pl.DataFrame(
         [anomaly(m, kind="rsi_extreme", value=78.2) for m in range(5)]

@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from datetime import timedelta
@@ -10,9 +11,9 @@ import orjson
 import pytest
 
 from pipelines.market import Series
-from reports import render, shelf
+from reports import render, series_files, shelf
 from reports import site as publishing
-from reports.shelf import Shelf
+from reports.shelf import Shelf, UnmadeError
 from reports.site import publish
 from reports.snapshot import take
 from tests.site import market
@@ -57,15 +58,43 @@ def test_the_pulse_is_written_after_everything_it_speaks_of(lake, tmp_path, monk
     assert order[-3:] == ["manifest.json", "api/pulse.json", "latest.js"]
 
 
-def test_a_render_that_fails_leaves_the_site_as_it_was(lake, site_copy, monkeypatch):
+def test_a_render_that_meets_a_full_disk_leaves_the_site_as_it_was(lake, site_copy, monkeypatch):
     before = (site_copy / "latest.js").read_bytes()
-    monkeypatch.setattr(publishing.metrics, "prometheus", lambda snap: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+
+    def full(_snap: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(publishing.metrics, "prometheus", full)
+    with pytest.raises(OSError, match="No space left"):
         publish(lake[0], site_copy, options(later=MINUTE), "minute")
     assert (site_copy / "latest.js").read_bytes() == before
     monkeypatch.undo()
     publish(lake[0], site_copy, options(later=MINUTE), "minute")
     assert (site_copy / "latest.js").read_bytes() != before
+
+
+def test_a_page_that_cannot_be_made_stays_as_it_was_and_the_others_are_new(own_lake, own_site, monkeypatch):
+    (con, location), folder = own_lake, own_site
+    before = (folder / "index.html").read_bytes()
+    market.add_minute(con, location, market.NEWEST + MINUTE)
+    monkeypatch.setattr(publishing.overview, "page", lambda snap: 1 / 0)
+    script = series_files.charts.script
+    monkeypatch.setattr(
+        series_files.charts,
+        "script",
+        lambda slug, *facts: {"binance-BTCUSDT": None}.get(slug, script)(slug, *facts),
+    )
+    with pytest.raises(UnmadeError) as told:
+        publish(con, folder, options(later=MINUTE), "minute")
+    assert "chart of binance:BTCUSDT: TypeError: " in str(told.value)
+    assert "overview: ZeroDivisionError: division by zero" in str(told.value)
+    assert (folder / "index.html").read_bytes() == before
+    assert "64,123.45" in (folder / "symbols/binance-BTCUSDT.html").read_text()
+    assert f'"rendered_at":{(market.NOW + MINUTE).timestamp()}' in (folder / "api/pulse.json").read_text()
+    monkeypatch.undo()
+    assert {"index.html", "data/symbols/binance-BTCUSDT.js"} <= set(
+        publish(con, folder, options(later=MINUTE), "minute").written
+    )
 
 
 @pytest.mark.capability("UI-10")
