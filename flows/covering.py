@@ -11,11 +11,12 @@ import polars as pl
 from flows import anomalies
 from flows.context import Context
 from flows.minute_gaps import REACH, RUN, gap_events
-from flows.minute_states import expected_spans, minute_states, quiet_of, refused_minutes
+from flows.minute_states import expected_spans, minute_states, quiet_of
 from flows.runs import SAME_CLOCK
 from pipelines import coverage
 from pipelines.analytics.feed import of_gaps
 from pipelines.market import MINUTE
+from warehouse.asked import refused_minutes
 from warehouse.clocks import answers
 from warehouse.connect import transaction, writer
 from warehouse.stage import literal, stage

@@ -16,10 +16,11 @@ import polars as pl
 from flows.context import Context
 from flows.covering import Covered, store
 from flows.minute_gaps import REACH, RUN, gap_events, known_gaps
-from flows.minute_states import expected_spans, minute_states, quiet_of, refused_minutes
+from flows.minute_states import expected_spans, minute_states, quiet_of
 from pipelines import coverage
 from pipelines.market import naive
 from pipelines.sources.base import NO_MINUTES
+from warehouse.asked import refused_minutes
 from warehouse.connect import writer
 
 A_MONTH = 31

@@ -118,17 +118,6 @@ def expected_spans(
     )
 
 
-def refused_minutes(con: duckdb.DuckDBPyConnection, source: str) -> pl.DataFrame:
-    """symbol, ts of the minutes of which a file's row lies in quarantine."""
-    return frame(
-        con,
-        f"""
-        SELECT DISTINCT symbol, time_bucket(INTERVAL 1 MINUTE, ts) AS ts FROM core.quarantine
-        WHERE source = {literal(source)} AND starts_with(batch_id, {literal(f"{source}-import-")})
-          AND symbol IS NOT NULL AND ts IS NOT NULL""",
-    )
-
-
 def _minutes_as_spans(source: str, minutes: pl.DataFrame, state: str) -> pl.DataFrame:
     """Each minute (symbol, ts) as a span in this state."""
     return minutes.select(

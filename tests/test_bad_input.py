@@ -131,6 +131,33 @@ def test_a_minute_whose_row_was_refused_is_lost_and_not_without_a_trade(lake: La
     assert lake.rows(gaps) == [(1, 3, 2, "healed", "all minutes have come")]
 
 
+def complete_windows(lake: Lake, source: str, interval: str) -> list[Any]:
+    return lake.rows(
+        f"SELECT hour(ts) * 60 + minute(ts), minutes, is_complete FROM ohlcv WHERE source = '{source}' "
+        f"AND interval = '{interval}' ORDER BY ts"
+    )
+
+
+@pytest.mark.capability("ING-12")
+def test_a_window_is_complete_where_the_file_tells_of_all_its_minutes(lake: Lake, tmp_path: Path):
+    quiet = (3, 7, 8, 13)
+    rows = [
+        f"2024-03-01T12:{n:02}:00Z,{'x' if n == 11 else 100},102,99,101,5,1"
+        for n in range(1, 22)
+        if n not in quiet
+    ]
+    _, source, _ = imported(lake, tmp_path, [HEADER, *rows], interval="1m")
+    # The file begins at 12:01, lost 12:11, ends at 12:22: 12:05 alone is known in full, though two minutes had no trade.
+    assert complete_windows(lake, source, "5m") == [
+        (720, 3, False), (725, 3, True), (730, 3, False), (735, 5, True), (740, 2, False),
+    ]  # fmt: skip
+    assert complete_windows(lake, source, "1d") == [(0, 16, False)]
+    whole = [row.replace("x", "100") for row in rows]
+    (tmp_path / "bars.csv").write_text("\n".join([HEADER, *whole]))
+    import_file(lake.con, lake.context, "mended", tmp_path / "bars.csv", source, "ABC", "1m")
+    assert complete_windows(lake, source, "5m")[2] == (730, 4, True)
+
+
 def test_rows_out_of_order_and_doubled_are_one_series(lake: Lake, tmp_path: Path):
     rows = [f"2024-03-01T12:0{n}:00Z,100,102,99,10{n % 2},5,1" for n in range(5)]
     contradicts = "2024-03-01T12:01:00Z,100,102,99,100.5,5,1"

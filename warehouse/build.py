@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import duckdb
 import polars as pl
 
+from warehouse.asked import told_by_files
 from warehouse.facts import IN_LAKE, Facts, among, anchored_bars
 from warehouse.render import Sql, render
 from warehouse.stage import frame, literal, literals, stage
@@ -126,16 +127,18 @@ def minutes_of_planned(
 ) -> pl.DataFrame:
     """The bars in [since, until) of the series in `planned`, sorted by series and time, with their sessions.
 
-    Columns: source, symbol, ts, OHLCV, turnover, trades, imported, lent, anchor and closes of the session.
+    Columns: source, symbol, ts, OHLCV, turnover, trades, lent, anchor and closes of the session; where some are out of
+    files, told_since and told_until (see `told_by_files`).
     """
     sources = [name for (name,) in con.execute("SELECT DISTINCT source FROM planned").fetchall()]
     of_planned = "(bars.source, bars.symbol) IN (SELECT source, symbol FROM planned)"
     rows = anchored_bars(since, until, f"bars.source IN {literals(sources)} AND {of_planned}", facts.bars)
-    return frame(
+    bars = frame(
         con,
         "SELECT source, symbol, ts, open, high, low, close, volume, turnover, trades, origin = 'import' AS imported, "
         f"origin = 'fallback' AS lent, anchor, closes FROM ({rows}) ORDER BY source, symbol, ts",
     )
+    return told_by_files(con, bars)
 
 
 def fronts_1m(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -35,8 +35,9 @@ class Minutes:
     """One-minute bars, of each series sorted by time; times in microseconds since 1970, NaN: the venue has none.
 
     edges: the first bar of each series and the end of the last one. anchor, closes: begin and end of each bar's session;
-    None: trading never stops, and windows are counted from midnight UTC. imported: bars of files, whose missing minutes
-    had no trade; lent: bars of another venue, that stood in; None: there are none.
+    None: trading never stops, and windows are counted from midnight UTC. told_since, told_until: of a bar out of a file the
+    span that the file tells of in full (an absent minute had no trade there), of any other bar an empty one; lent: bars of
+    another venue, that stood in; None: there are none.
     """
 
     edges: Integers
@@ -50,18 +51,19 @@ class Minutes:
     trades: Floats
     anchor: Integers | None = None
     closes: Integers | None = None
-    imported: Booleans | None = None
+    told_since: Integers | None = None
+    told_until: Integers | None = None
     lent: Booleans | None = None
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> Minutes:
         """The arrays of a frame's columns: source, symbol, ts, OHLCV, turnover, trades, sorted; and, where it has them,
-        anchor, closes, imported and lent.
+        anchor, closes, told_since, told_until and lent.
         """
         values = ("open", "high", "low", "close", "volume", "turnover", "trades")
         more = {
             name: frame[name].to_physical().to_numpy()
-            for name in ("anchor", "closes", "imported", "lent")
+            for name in ("anchor", "closes", "told_since", "told_until", "lent")
             if name in frame.columns
         }
         return cls(
@@ -235,9 +237,12 @@ def _said(bars: Minutes, table: _Table) -> dict[str, Any]:
     np.subtract(close[1:], close[:-1], out=steps[:-1])
     np.divide(close[1:], close[:-1], out=ratios[:-1])
     whole = (table.end - table.ts) // (60 * SECOND) == table.width
-    if bars.imported is not None:
-        # A minute that is absent from an imported file had no trade: it is not missing.
-        whole |= table.joined(np.logical_and, bars.imported[table.bars])
+    if bars.told_since is not None and bars.told_until is not None:
+        # A minute that is absent from a file had no trade; what lies before the file's first or behind its last is unknown.
+        since, until = bars.told_since[table.bars], bars.told_until[table.bars]
+        whole |= (table.joined(np.maximum, since) <= table.ts) & (
+            table.joined(np.minimum, until) >= table.end
+        )
     out = {
         "series": table.series,
         "ts": table.ts,

@@ -56,7 +56,8 @@ def check_open(past: Group, touched: Floats, intervals: Sequence[Interval]) -> N
 def closed_windows(minutes: Matrices, interval: Interval, due: Sequence[Due]) -> Rows:
     """The due windows of one interval, of each series that has a bar in them: COLUMNS.
 
-    Raises NotAtHandError where their minutes reach further back than those at hand.
+    Raises NotAtHandError where their minutes reach further back than those at hand, and where a file left minutes out: what
+    it tells of is known to the lake.
     """
     if interval.seconds >= DAY_S:
         raise NotAtHandError("windows of a day")
@@ -93,6 +94,8 @@ def _aggregated(cut: dict[str, Floats], inside: Booleans, due: Due) -> dict[str,
     traded = inside & ~np.isnan(cut["trades"])
     expected = (due.end - due.ts) // 60
     is_imported = np.where(inside, cut["imported"], 1.0).all(axis=0)
+    if (is_imported & (count != expected)).any():
+        raise NotAtHandError("a window of a file that leaves minutes out")
     return {
         TS: np.full(len(count), due.ts),
         "open": cut["open"][first, series],
@@ -105,7 +108,7 @@ def _aggregated(cut: dict[str, Floats], inside: Booleans, due: Due) -> dict[str,
         "trades": np.where(traded.any(axis=0), _sum(cut["trades"], traded), np.nan),
         "minutes": count.astype(np.float64),
         "minutes_expected": np.full(len(count), expected),
-        "is_complete": ((count == expected) | is_imported).astype(np.float64),
+        "is_complete": (count == expected).astype(np.float64),
         "lent": np.where(inside, cut["lent"], 0.0).any(axis=0).astype(np.float64),
         "std_dprice": _std_of_steps(cut["close"], inside),
         "std_logret": _std_of_steps(np.log(cut["close"]), inside),

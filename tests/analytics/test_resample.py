@@ -121,10 +121,14 @@ def test_what_a_venue_leaves_out_of_a_bar_is_left_out_of_its_window(seed: int, k
 def test_a_minute_that_an_imported_file_leaves_out_is_not_missing():
     bars, _ = minutes_of("24/7", 1, 0.6)
     assert 0 < resample(bars, 300).is_complete.mean() < 0.5
-    imported = np.ones(len(bars.ts), dtype=np.bool_)
-    assert resample(replace(bars, imported=imported), 300).is_complete.all()
-    imported[0] = False
-    assert np.flatnonzero(~resample(replace(bars, imported=imported), 300).is_complete).tolist() == [0]
+    since, until = np.zeros_like(bars.ts), np.full_like(bars.ts, bars.ts.max() + 300_000_000)
+    told = replace(bars, told_since=since, told_until=until)
+    assert resample(told, 300).is_complete.all()
+    first = resample(told, 300).ts[0]
+    for name, bound in (("told_since", first + 60_000_000), ("told_until", first + 240_000_000)):
+        cut = getattr(told, name).copy()
+        cut[0] = bound
+        assert np.flatnonzero(~resample(replace(told, **{name: cut}), 300).is_complete).tolist() == [0]
 
 
 def test_a_flat_price_has_no_deviation_and_no_bars_have_no_windows():
