@@ -151,7 +151,6 @@ def test_a_window_is_complete_where_the_file_tells_of_all_its_minutes(lake: Lake
     assert complete_windows(lake, source, "5m") == [
         (720, 3, False), (725, 3, True), (730, 3, False), (735, 5, True), (740, 2, False),
     ]  # fmt: skip
-    assert complete_windows(lake, source, "1d") == [(0, 16, False)]
     whole = [row.replace("x", "100") for row in rows]
     (tmp_path / "bars.csv").write_text("\n".join([HEADER, *whole]))
     import_file(lake.con, lake.context, "mended", tmp_path / "bars.csv", source, "ABC", "1m")

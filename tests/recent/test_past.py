@@ -15,6 +15,7 @@ from pipelines.recent import past as memory
 from pipelines.recent.matrices import TS
 from pipelines.settings_sections import Windows
 from tests.lakes import Lake, bars_of, lake_like, new_lake
+from warehouse.asked import SPAN_SCHEMA, note_asked
 from warehouse.compact import compact
 from warehouse.connect import transaction
 from warehouse.stage import literals
@@ -115,6 +116,29 @@ def test_what_cannot_be_trusted_is_read_from_the_lake_again(
         folder.rmdir()
     assert recalled(lake) is None
     assert go_on(lake, 121)
+
+
+@pytest.mark.parametrize(("until", "is_whole"), [(125, True), (124, False)])
+def test_what_a_file_leaves_out_is_no_trade_only_where_the_file_tells_of_it(
+    lake: Lake, until: int, is_whole: bool
+):
+    """A file has the minutes 120 to `until` but one; the window closes while they are at hand."""
+    lake.load(minutes(120, until).filter(pl.col("ts") != START + 122 * MINUTE), "import")
+    span = ("binance", "ABC", START + 120 * MINUTE, START + until * MINUTE, "import", True)
+    told = pl.DataFrame([span], SPAN_SCHEMA, orient="row")
+    note_asked(lake.con, lake.context.location, told, "run-1", START)
+    lake.derive()
+    at_hand = [
+        lake.minute(
+            [minutes(n - 1, n + 1, "XYZ")], {"binance": START + (n + 1) * MINUTE}, lake.past("binance")
+        ).later
+        for n in (120, 121, 122, 123, 124)
+    ]
+    assert [later is not None for later in at_hand] == [True, True, True, True, False]
+    found = (
+        "SELECT is_complete FROM ohlcv WHERE symbol = 'ABC' AND interval = '5m' AND ts >= '2026-03-09 14:00'"
+    )
+    assert lake.rows(found) == [(is_whole,)]
 
 
 def test_others_who_write_bars_send_the_minute_to_the_lake_and_upkeep_does_not(lake: Lake):
