@@ -11,6 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from warehouse import connect
+
 gc.disable()  # while the tests are imported; what is imported stays
 
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -20,6 +22,8 @@ MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
     # The product waits for the disk at every commit; the tests' folders lie in memory, where that takes no time.
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+connect.THREADS = "SET threads = 1"  # a test's rows are few, and its threads would wait for each other only
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST = (

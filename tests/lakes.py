@@ -135,7 +135,6 @@ def lake_like(made: Path, folder: Path, **changes: Any) -> Lake:
 
 def _opened(context: Context) -> Lake:
     con = connect(context.location)
-    con.execute("SET threads = 1")  # a test's rows are few, and its threads wait for each other only
     prepare(con, context)
     return Lake(context, con)
 

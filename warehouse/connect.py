@@ -30,6 +30,9 @@ ONE_SCAN = "SET GLOBAL sqlite_disable_multithreaded_scans = true"
 """Without it a scan of the catalog stops at the highest rowid that its transaction saw first: a reader in an open
 transaction would silently find no rows in files that were merged meanwhile (6 rows became 0)."""
 
+THREADS = "RESET threads"
+"""What an open connection works with: as many threads as there are cores."""
+
 DISK_FULL = ("No space left on device", "database or disk is full", "disk I/O error", "quota exceeded")
 
 
@@ -86,7 +89,7 @@ def connect(location: Location, *, read_only: bool = False) -> duckdb.DuckDBPyCo
         with writer(location):
             con.execute(attach)
     con.execute(f"USE {LAKE}.main")  # reads the whole catalog: by a single thread at half the cost
-    con.execute("RESET threads")
+    con.execute(THREADS)
     return con
 
 

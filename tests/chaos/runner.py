@@ -41,6 +41,7 @@ def minute() -> None:
     """The steps of `flows.minute` up to the record of the run; what it says is on disk when it says so."""
     context = assemble()
     con = connect(context.location)
+    con.execute("SET threads = 1")
     prepare(con, context)
     run = walk.Run(context, con, str(uuid4()), datetime.now(UTC), walk.recall(context, con))
     feeds = context.feeds()

@@ -87,7 +87,6 @@ def lake(
     """The synthetic market; read-only by convention: tests that write take `own_lake`."""
     location = copied(three_days / "lake", tmp_path_factory.mktemp("market") / "lake")
     con = connect(location)
-    con.execute("SET threads = 1")
     yield con, location
     con.close()
 
@@ -114,7 +113,6 @@ def own_lake(one_day: Path, tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyCon
     """A smaller lake that a test may change."""
     location = copied(one_day / "lake", tmp_path / "lake")
     con = connect(location)
-    con.execute("SET threads = 1")
     yield con, location
     con.close()
 

@@ -61,7 +61,6 @@ def context(tmp_path: Path) -> Context:
 @pytest.fixture
 def lake(context: Context) -> Iterator[Lake]:
     con = connect(context.location)
-    con.execute("SET threads = 1")  # a test's rows are few, and its threads wait for each other only
     yield Lake(context, con)
     con.close()
 
