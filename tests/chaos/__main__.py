@@ -4,7 +4,7 @@ Minutes are simulated: the replica's clock is moved by hand. In each, faults str
 are killed at random moments, the replica too, and the venue corrects bars. S of the kills are a siege: they hit a
 real platform's worker, flow run, Prefect server, replica and supervisor in turn. Now and then trades or minutes are
 lost for ever. At the end some minutes pass in peace, and the warehouse must equal what the replica holds for true, and
-name every hole that truth cannot fill. Exit 0 only then.
+name every hole that truth cannot fill; every page can be made of it. Exit 0 only then.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from flows.context import assemble, writing
 from flows.healing import run_heal
+from flows.report import run_report
 from flows.trading_days import fill_sessions
 from pipelines.coverage import GRACE
 from pipelines.settings import load
+from reports.shelf import UnmadeError
 from tests.chaos import faults
 from tests.chaos.compare import differences
 from tests.chaos.processes import CollectorProcess, ReplicaProcess, Runner
@@ -84,9 +88,16 @@ class Chaos:
         self.settle()
         with writing(self.context) as con:
             run_heal(self.context, con, "the-end", give_up_after=timedelta(0))
-            return stuck + differences(
-                con, self.context, self.replica, self.runner.acknowledged, self.never()
-            )
+            found = differences(con, self.context, self.replica, self.runner.acknowledged, self.never())
+            return stuck + found + self.unmade(con)
+
+    def unmade(self, con: duckdb.DuckDBPyConnection) -> list[str]:
+        """What of the site cannot be made of all this."""
+        try:
+            run_report(self.context, con, "the-end")
+        except UnmadeError as error:
+            return [str(error)]
+        return []
 
     def besiege(self, kills: int) -> list[str]:
         """A minute for each kill of a process of the whole platform; what did not come back."""

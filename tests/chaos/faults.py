@@ -44,9 +44,9 @@ def hole(dice: random.Random, symbols: Mapping[str, Sequence[str]], minute: int)
 
 
 def corrected(dice: random.Random, bar: dict[str, float]) -> dict[str, float]:
-    """The bar's values after a correction, in figures that every venue can write down."""
-    close = round(bar["close"] * (1 + dice.choice((-0.004, 0.004))), 4)
-    scale = dice.choice((0.5, 1.5, 2.0))
+    """The bar's values after a correction, in figures that every venue can write down; some are news for the alerts."""
+    close = round(bar["close"] * (1 + dice.choice((-0.004, 0.004, -0.07, 0.07))), 4)
+    scale = dice.choice((0.5, 1.5, 2.0, 30.0))
     changed = {
         "close": close, "high": max(bar["high"], close), "low": min(bar["low"], close),
         "volume": float(round(bar["volume"] * scale)), "turnover": round(bar["turnover"] * scale, 4),
