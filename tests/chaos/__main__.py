@@ -45,6 +45,8 @@ SYMBOLS = {
     "coinbase": ("BTC-USDT",),
     "kraken": ("XBTUSDT",),
 }
+MARKET = {"BTC-USDT": "BTCUSDT", "XBTUSDT": "BTCUSDT"}
+"""Other names of a market: the replica has one tape for all venues."""
 STREAMED = ("binance", "coinbase", "kraken")
 HOLES = 0.15
 """Chance of a hole that stays, in each minute."""
@@ -177,8 +179,13 @@ class Chaos:
         symbol = self.dice.choice(SYMBOLS[venue])
         minute = int(datetime.fromisoformat(self.replica.now).timestamp()) // 60 * 60
         ts = minute - 60 * self.dice.randint(1, 3)
-        if ts in self.never().get((venue, symbol), ()):
-            return
+        of_all_names = [
+            held
+            for (_, other), held in self.never().items()
+            if MARKET.get(other, other) == MARKET.get(symbol, symbol)
+        ]
+        if any(ts in held for held in of_all_names):
+            return  # whom a minute is kept from cannot know of its correction, whichever venue tells it
         said = self.replica.ask("truth", venue=venue, symbol=symbol, **{"from": ts, "to": ts + 60})
         bar = dict(zip(said["columns"], said["rows"][0], strict=True))
         spec = {
