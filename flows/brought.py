@@ -16,7 +16,8 @@ class Brought:
     """What a backfill or import did.
 
     Of a file, `rows_good`: accepted by the gate, whether new or known; `rows_repeated`: said again word for word what
-    another row of the file says.
+    another row of the file says; `rows_timeless`: refused, without a time that can be read, so that nobody knows of which
+    minutes they were.
     """
 
     rows_in: int = 0
@@ -25,6 +26,7 @@ class Brought:
     rows_loaded: int = 0
     rows_revised: int = 0
     rows_quarantined: int = 0
+    rows_timeless: int = 0
     chunks: int = 0
     chunks_known: int = 0
     windows: int = 0
@@ -56,4 +58,6 @@ class Brought:
         tally.rows_in, tally.rows_loaded = self.rows_in, self.rows_loaded + self.rows_revised
         tally.rows_quarantined = self.rows_quarantined
         told = f"{self.chunks_known} of {self.chunks} chunks known, {self.windows} windows, {self.anomalies} anomalies"
+        if self.rows_timeless:
+            told += f", {self.rows_timeless} refused rows without a readable time"
         tally.detail = "; ".join([told, *self.problems])[:500]

@@ -26,6 +26,7 @@ from pipelines.quality import gate
 from pipelines.quality.contract import TRADES, bars
 from pipelines.quality.quarantine import QUARANTINE_SCHEMA, to_quarantine
 from pipelines.sources.files import FileRows, read_parts
+from pipelines.sources.files_values import OUT_OF_RANGE
 from warehouse.asked import SPAN_SCHEMA, asked_spans, note_asked
 from warehouse.errors import TapewatchError
 from warehouse.load import Batch, Loaded, load_bars, load_interval_bars, load_trades
@@ -96,6 +97,9 @@ def _import(
             path=str(path),
         )
         good, repeated, loaded = _load_part(con, context, batch, part, calendars, now)
+        brought.rows_timeless += part.rejects.filter(
+            pl.col("ts").is_null() | (pl.col("reason") == OUT_OF_RANGE)
+        ).height
         brought.rows_good += good.height
         brought.rows_repeated += repeated
         brought.add(batch.rows_in, loaded)

@@ -116,9 +116,12 @@ def test_impossible_bars_of_a_file_are_put_aside_word_for_word(lake: Lake, tmp_p
 @pytest.mark.capability("ING-12")
 def test_a_minute_whose_row_was_refused_is_lost_and_not_without_a_trade(lake: Lake, tmp_path: Path):
     rows = [f"2024-03-01T12:0{n}:00Z,100,102,99,101,5,1" for n in (0, 1, 2, 3, 6)]
-    spoilt = [rows[0], rows[1].replace("102", "x"), rows[2].replace("102", "nan"), *rows[3:]]
-    _, source, told = imported(lake, tmp_path, [HEADER, *spoilt], interval="1m")
-    assert list(told) == [3, 4]
+    spoilt = [rows[0], rows[1].replace(",101,5,1", ""), rows[2].replace("102", "nan"), *rows[3:]]
+    brought, source, told = imported(lake, tmp_path, [HEADER, *spoilt], interval="1m")
+    assert {line: reason for line, (reason, _) in told.items()} == {
+        3: "wrong number of fields", 4: "high is missing or not a number",
+    }  # fmt: skip
+    assert brought.rows_timeless == 0
     counted = f"SELECT expected, ok, no_trade, missing, healed, lost FROM coverage WHERE source = '{source}'"
     assert lake.rows(counted) == [(7, 3, 2, 0, 0, 2)]
     gaps = (

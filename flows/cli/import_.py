@@ -95,6 +95,7 @@ def _answer(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> Ro
         "rows_loaded",
         "rows_revised",
         "rows_quarantined",
+        "rows_timeless",
         "windows",
         "anomalies",
     )
@@ -126,6 +127,11 @@ def _tell(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> None
     if len(refused) > REASONS:
         more = sum(reason["rows"] for reason in refused[REASONS:])
         print(f"  and {more:,} for {len(refused) - REASONS} other reasons")
+    if brought.rows_timeless:
+        print(
+            f"  {brought.rows_timeless:,} of them have no time that can be read: which minutes they were is unknown, "
+            "and coverage counts none of them as lost"
+        )
     if refused:
         print(
             "see them: "

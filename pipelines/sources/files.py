@@ -20,7 +20,7 @@ from pipelines.market import BAR_SCHEMA, TRADE_SCHEMA, Interval
 from pipelines.sources import files_columns as layouts
 from pipelines.sources.base import REJECT_SCHEMA
 from pipelines.sources.files_columns import Kind, Layout
-from pipelines.sources.files_rows import Order, bars_of, trades_of, without_doubles
+from pipelines.sources.files_rows import Order, bars_of, placed, trades_of, without_doubles
 from pipelines.sources.files_text import (
     CHUNK_BYTES,
     FileError,
@@ -163,7 +163,8 @@ def _text_tables(reading: _Reading, chunk_bytes: int) -> Iterator[tuple[pl.DataF
             lines = _find_layout(reading, lines)
         assert reading.layout is not None
         table, uneven = table_of(lines, len(reading.layout.names), reading.separator)
-        yield table, _explain_uneven(uneven, lines, len(reading.layout.names))
+        wrong = _explain_uneven(uneven, lines, len(reading.layout.names))
+        yield table, placed(wrong, reading.layout, reading.separator, reading.order)
     if reading.layout is None:
         raise FileError(f"{reading.path}: there is not one line in it")
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipelines.market import MINUTE, Interval, naive
 from pipelines.sources.files_columns import Kind, Layout, bulk_name
-from pipelines.sources.files_text import FileError
+from pipelines.sources.files_text import FileError, fields_of
 from pipelines.sources.files_values import numbers, sides, times, wholes
 
 _PRICES = ("open", "high", "low", "close")
@@ -85,6 +85,24 @@ def _common(table: pl.DataFrame, layout: Layout, order: Order) -> pl.DataFrame:
     read = pl.concat([table.select("line", "payload"), timed], how="horizontal")
     read = read.with_columns(source=pl.lit(order.source), symbol=symbol)
     return read if own is None or order.symbol is None else _only_symbol(read, order)
+
+
+def placed(uneven: pl.DataFrame, layout: Layout, separator: str, order: Order) -> pl.DataFrame:
+    """Lines of another number of fields (payload and more) with the symbol and ts that they say; null where they do not.
+
+    A field that nothing follows may be cut: it says nothing.
+    """
+    cells = [fields_of(payload, separator)[:-1] for payload in uneven["payload"]]
+
+    def said(name: str) -> pl.Series:
+        at = layout.columns[name]
+        return pl.Series([row[at] if at < len(row) else None for row in cells], dtype=pl.String)
+
+    timed = times(said("ts"), order.now)
+    ts = timed.select(pl.when(pl.col("reason").is_null()).then("ts")).to_series()
+    own = said("symbol").str.to_uppercase() if "symbol" in layout.columns else None
+    symbol = pl.lit(_one_symbol(order)) if own is None else own.replace("", None)
+    return uneven.with_columns(ts=ts, symbol=symbol)
 
 
 class NamelessError(FileError):

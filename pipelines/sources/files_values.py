@@ -12,6 +12,8 @@ US = pl.Datetime("us")
 EPOCH_FLOOR = datetime(2000, 1, 1)
 """Earlier epoch numbers are wrong units, not history; written dates may be older."""
 WRITTEN_FLOOR = datetime(1900, 1, 1)
+OUT_OF_RANGE = "timestamp out of range"
+"""Why a row is refused whose time can be read and cannot be."""
 _ISO = (
     r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
     r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(?:Z|z|UTC|GMT|([+-]\d{2}):?(\d{2})?)?$"
@@ -129,10 +131,7 @@ def _judged(given: pl.Series, ts: pl.Series, is_epoch: pl.Series, now: datetime)
     missing = pl.col("ts").is_null()
     return frame.select(
         "ts",
-        reason=pl.when(missing)
-        .then(pl.lit("unreadable time"))
-        .when(outside)
-        .then(pl.lit("timestamp out of range")),
+        reason=pl.when(missing).then(pl.lit("unreadable time")).when(outside).then(pl.lit(OUT_OF_RANGE)),
         detail=pl.when(missing)
         .then(
             pl.format(

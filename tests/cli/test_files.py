@@ -61,6 +61,12 @@ def test_a_row_that_a_file_says_twice_is_repeated_and_not_bad(bare: Path, tapewa
     assert "6 rows in, 2 loaded, 0 revised, 0 known already, 2 repeated, 2 bad" in said.out
 
 
+def test_a_refused_row_that_names_no_minute_is_said_to(bare: Path, tapewatch: Command) -> None:
+    (bare / "bars.csv").write_text(HEAD + GOOD + "yesterday,1,1,1,1,1\n")
+    said = tapewatch("import", "bars.csv", "--source", "mine", "--symbol", "A", "--no-derive")
+    assert "1 of them have no time that can be read: which minutes they were is unknown" in said.out
+
+
 def test_a_file_without_one_good_row_is_one(bare: Path, tapewatch: Command) -> None:
     (bare / "bars.csv").write_text(HEAD + BAD)
     said = tapewatch(

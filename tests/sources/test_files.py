@@ -115,7 +115,9 @@ def test_bad_rows_are_told_with_line_reason_and_words(tmp_path: Path) -> None:
     ]
     assert rows.rejects["payload"].to_list() == [lines[line - 1] for line, _ in told(rows)]
     assert rows.rejects["detail"][0] == 'high is "1o2"'
-    assert rows.rejects["ts"][0] == NOON + timedelta(minutes=1)
+    stamps = [NOON + timedelta(minutes=n) if n else None for n in (1, None, 2, 3, 4, None)]
+    assert rows.rejects["ts"].to_list() == stamps
+    assert set(rows.rejects["symbol"]) == {rows.frame["symbol"][0]}
 
 
 @pytest.mark.parametrize(
