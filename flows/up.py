@@ -188,10 +188,17 @@ class Platform:
 
     def _check_soon(self) -> None:
         """The first quality checks in the middle of a minute to come, where they keep no micro-batch waiting."""
-        try:
-            self.api.schedule("quality", datetime.now(UTC).replace(second=0, microsecond=0) + FIRST_CHECK)
-        except OSError as error:
-            _say(f"the first quality checks wait for their schedule: Prefect does not answer ({error})")
+        for pause in (2, 4, None):  # a busy server says 503 and means: in a moment
+            try:
+                self.api.schedule("quality", datetime.now(UTC).replace(second=0, microsecond=0) + FIRST_CHECK)
+                return
+            except OSError as error:
+                if pause is None:
+                    _say(
+                        f"the first quality checks wait for their schedule: Prefect does not answer ({error})"
+                    )
+                else:
+                    time.sleep(pause)
 
     def _start_replica(self, prefect_port: int, site_port: int) -> None:
         port = self._port("replica", "127.0.0.1", REPLICA_PORT)

@@ -207,6 +207,9 @@ def test_what_else_is_wrong_with_a_table_does_not_wait_for_its_first_mistake(hom
 def test_a_window_may_be_a_name_or_seconds_or_a_table(home: Path) -> None:
     write(home, '[windows]\nintervals = [300, "15 min", {name = "half hour", duration = 1800}, "60m"]')
     assert load(environ={}).windows.intervals == ("5m", "15m", "30m", "1h")
+    widths = ", ".join(f'{{name = "{n}min", duration = {60 * n}}}' for n in (1, 5, 30))
+    write(home, f"[windows]\nintervals = [{widths}]")
+    assert load(environ={}).windows.intervals == ("1m", "5m", "30m")
 
 
 def test_a_process_of_the_platform_reads_the_env_file_of_where_that_was_started(

@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from pipelines import segments, spool
 from pipelines.segment_format import batches
 from pipelines.sources.base import SourceOptions
 from pipelines.sources.binance_stream import BinanceStream
+from pipelines.sources.feed_socket import Batching
 from pipelines.sources.follow import Line
 from pipelines.sources.yahoo import Yahoo
 from pipelines.trades import load_trades
@@ -33,6 +34,7 @@ from tests.lakes import new_lake
 
 RATE = 10_000
 FLOOR, LATENCY_LIMIT_MS = 40_000.0, 50.0
+USUAL = Batching()
 
 
 @dataclass
@@ -75,18 +77,33 @@ def run_ingest_latency_p99_ms(size: Size) -> Measured:
     with _server(RATE * min(seconds, 10), RATE) as url:
         theirs = asyncio.run(_theirs(url, RATE * min(seconds, 10), size.folder / "paced.sqlite"))
     p50, p99 = np.quantile(ours.waits_ms, (0.5, 0.99))
+    others = "" if size.quick else f" By linger: {'; '.join(map(_lingering(size.folder), (1, 100)))}."
     return measured(
         "ingest_latency_p99_ms", f"{RATE:,} trades/s for {seconds} s: sent to landed, by the oldest trade of each batch",
         float(p99), "ms", peer="json + SQLite each second", theirs=float(np.quantile(theirs.waits_ms, 0.99)),
         agreement=ours.trades == RATE * seconds and theirs.trades == RATE * min(seconds, 10), limit=LATENCY_LIMIT_MS,
         note=(
             f"p50 {p50:.1f}, max {ours.waits_ms.max():.1f} ms; none lost; memory grew by {ours.grown_mb:.1f} MB; "
-            f"{100 * ours.cpu_s / ours.seconds:.0f} % of a core. Trades wait 10 ms for company."
+            f"{100 * ours.cpu_s / ours.seconds:.0f} % of a core. Trades wait 10 ms for company.{others}"
         ),
     )  # fmt: skip
 
 
-async def _ours(url: str, count: int, folder: Path) -> Intake:
+def _lingering(folder: Path) -> Callable[[int], str]:
+    """What ten seconds at the same rate cost when trades wait so many milliseconds for company."""
+
+    def told(linger_ms: int) -> str:
+        with _server(RATE * 10, RATE) as url:
+            taken = asyncio.run(
+                _ours(url, RATE * 10, folder / f"linger-{linger_ms}", Batching(linger_ms / 1000))
+            )
+        p99 = np.quantile(taken.waits_ms, 0.99)
+        return f"{linger_ms} ms: p99 {p99:.1f} ms, {100 * taken.cpu_s / taken.seconds:.0f} % of a core"
+
+    return told
+
+
+async def _ours(url: str, count: int, folder: Path, batching: Batching = USUAL) -> Intake:
     """As `flows.collect` does it: a followed line, its frames to a spool."""
     spool.WAITS_KEPT = 100_000
     landing = spool.Spool(folder, "binance")
@@ -97,7 +114,7 @@ async def _ours(url: str, count: int, folder: Path) -> Intake:
             first.append(time.perf_counter())
         landing.put(at_us, frames)
 
-    line = Line(BinanceStream(url), ("BTCUSDT",), land, asyncio.Event())  # type: ignore[arg-type]
+    line = Line(BinanceStream(url), ("BTCUSDT",), land, asyncio.Event(), batching)  # type: ignore[arg-type]
     cpu, rss = time.process_time(), 0.0
     task = asyncio.create_task(line.run())
     while landing.counts.frames + landing.counts.dropped < count:

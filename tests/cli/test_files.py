@@ -123,6 +123,8 @@ def test_a_view_becomes_a_file(
 
 @pytest.mark.capability("API-15")
 def test_an_unknown_view_or_ending_is_said(lake: Path, tmp_path: Path, tapewatch: Command) -> None:
+    assert tapewatch("export", "analytics", "--symbol", "X", "-o", str(tmp_path / "a.csv")).code == 0
+    assert {"zscore", "volatility"} <= set(pl.read_csv(tmp_path / "a.csv").columns)
     said = tapewatch("export", "brs", "-o", str(tmp_path / "b.csv"))
     assert said.code == 1
     assert "did you mean bars" in said.err

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.status import last_runs, run_line
+from flows.collection import wish_of
 from pipelines.replica.server import Replica
 from tests.cli.conftest import Said
 
@@ -26,6 +27,21 @@ with RunLock(Path(sys.argv[1])):
     print("held", flush=True)
     signal.pause()
 """
+
+
+@pytest.mark.capability("API-17")
+def test_collection_is_stopped_started_and_told_of_from_the_command_line(
+    bare: Path, tapewatch: Command
+) -> None:
+    assert "collection was stopped" in tapewatch("stop", "--reason", "venue maintenance").out
+    wish = wish_of(bare / "data")
+    assert (wish.collect, wish.reason) == (False, "venue maintenance")
+    assert "venue maintenance" in tapewatch("status").out
+    said = tapewatch("start").out
+    assert "collection was started" in said
+    assert "no collector runs" in said
+    assert wish_of(bare / "data").collect
+    assert tapewatch("status", "--json").json()["collection"]["state"] == "absent"
 
 
 @pytest.mark.capability("OPS-05")

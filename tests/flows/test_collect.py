@@ -151,7 +151,7 @@ def test_stopped_nothing_comes_and_started_again_nothing_is_missing(lake: Lake, 
     assert "venue maintenance" in wish(data, False, "x", "venue maintenance").words
 
 
-@pytest.mark.capability("OPS-01")
+@pytest.mark.capability("OPS-01", "STO-08")
 def test_each_minute_writes_what_the_collector_counted_into_metrics_prom(lake: Lake, replica: Replica):
     data = lake.context.settings.data_dir
 

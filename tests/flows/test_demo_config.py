@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from flows.context import assemble
 from flows.demo_config import demo_environment, demo_toml, write_demo_toml, write_overrides
 from pipelines.settings import Settings, load
@@ -43,6 +45,14 @@ def test_a_changed_file_is_kept_and_still_finds_the_replica_and_its_ports(tmp_pa
     assert "SOLUSDT" not in context.settings.sources[0].symbols
     assert (context.settings.site.port, context.settings.prefect.port) == (8081, 4200)
     assert context.is_simulated
+
+
+@pytest.mark.capability("PAIR-09")
+def test_the_demo_streams_both_legs_of_the_usual_pair(tmp_path: Path):
+    start(tmp_path, 8900)
+    binance = load(tmp_path / "data/demo.toml", {}).sources[0]
+    assert {"BTCUSDT", "ETHUSDT"} <= set(binance.symbols)
+    assert binance.stream
 
 
 def test_a_source_that_was_taken_out_stays_out(tmp_path: Path):

@@ -58,6 +58,7 @@ def _bars(config: Path, source: str, symbol: str, columns: list[str]) -> pl.Data
 
 @pytest.mark.capability("ING-01")
 @pytest.mark.capability("ING-16")
+@pytest.mark.capability("OPS-05")
 def test_the_flows_load_exactly_the_recorded_bars(
     exchanges: tuple[Replica, Replica], shared_data: Path, tmp_path: Path
 ):

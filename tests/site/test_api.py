@@ -189,6 +189,8 @@ def test_csv_and_parquet_hold_the_same_rows_with_their_indicators(site):
     assert parquet["rsi_14"].null_count() < 10
     assert {"sma_20", "zscore_20", "volume_ratio"} <= set(csv.columns)
     assert csv["ts"][0] == rows[0]["ts"]
+    page = (site / f"symbols/{S}.html").read_text()
+    assert all(f'href="../api/ohlc/{S}/1m.{kind}"' in page for kind in ("json", "csv", "parquet"))
 
 
 @pytest.mark.capability("API-18")

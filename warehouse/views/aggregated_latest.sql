@@ -5,5 +5,5 @@ SEMI JOIN (SELECT source, symbol, interval, max(ts) AS ts FROM calc.windows GROU
 USING (source, symbol, interval, ts)
 UNION ALL
 SELECT max(ts), source, symbol, '1m', arg_max(open, ts), arg_max(high, ts), arg_max(low, ts), arg_max(close, ts),
-       arg_max(volume, ts), arg_max(vwap, ts), arg_max(trades, ts)
+       arg_max(volume, ts), arg_max_null(vwap, ts), arg_max_null(trades, ts)
 FROM core.bars GROUP BY source, symbol
