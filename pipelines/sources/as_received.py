@@ -20,7 +20,7 @@ def with_words(rows: pl.DataFrame, replies: Sequence[Reply]) -> pl.DataFrame:
     """`rows` with `payload`: the row's text in the last answer that holds it, null where it has none of its own.
 
     rows: symbol, ts (naive UTC) and more. A row has a text of its own in an array of arrays that begin with the
-    row's time (Binance, Coinbase); where columns or objects are sent there is none.
+    row's time (Binance, Coinbase, Kraken); where columns or objects are sent there is none.
     """
     wanted = set(rows["symbol"])
     words: dict[tuple[str, datetime], str] = {}
@@ -32,10 +32,8 @@ def with_words(rows: pl.DataFrame, replies: Sequence[Reply]) -> pl.DataFrame:
 
 
 def _elements(reply: Reply) -> Iterator[tuple[datetime, str]]:
-    text = reply.body.decode("utf-8", "replace").strip()
-    if not text.startswith("[["):
-        return
-    with suppress(ValueError, OverflowError):  # what is no JSON is a reject of its own
-        for element in elements_as_received(text):
+    _, found, rest = reply.body.decode("utf-8", "replace").partition("[[")
+    with suppress(ValueError, IndexError, OverflowError):  # what is no JSON is a reject of its own
+        for element in elements_as_received(found + rest) if found else ():
             time = int(element.lstrip("[ ").partition(",")[0])
             yield EPOCH + timedelta(seconds=time / 1000 if time > MOST_SECONDS else time), element
