@@ -38,7 +38,8 @@ def due(
 ) -> tuple[Integers, dict[str, datetime]]:
     """The pairs with a newer bar than their last fit, and pair -> newest bar of theirs both legs have reached.
 
-    A closed market is tested with the others but makes no new row.
+    A closed market is tested with the others but makes no new row, unless a corrected bar has cost the pair its newest
+    points: then the fit is made anew.
     """
     interval = literal(scan.params.interval)
     stored = con.execute(
@@ -46,7 +47,13 @@ def due(
     ).fetchall()
     fitted, never = dict(stored), datetime(1970, 1, 1)
     times = {i: min(as_of[leg] for leg in scan.pairs[i]) for i in which.tolist()}
-    new = [i for i in which.tolist() if times[i] > fitted.get(slug(scan.pairs[i]), never)]
+    points, last = _newest_points(con, scan), scan.newest()
+    new = [
+        i
+        for i in which.tolist()
+        if times[i] > fitted.get(name := slug(scan.pairs[i]), never)
+        or (i in last and points.get(name, last[i]) < last[i])
+    ]
     return np.array(new, dtype=np.int64), {slug(scan.pairs[i]): times[i] for i in new}
 
 
@@ -60,11 +67,7 @@ def new_points(
     """
     if not which.size:
         return pl.DataFrame(), frozenset()
-    interval = literal(scan.params.interval)
-    rows = con.execute(
-        f"SELECT pair, max(ts) FROM calc.pair_series WHERE interval = {interval} GROUP BY pair"
-    ).fetchall()
-    stored, last = dict(rows), scan.newest()
+    stored, last = _newest_points(con, scan), scan.newest()
     names, after = {}, {}
     for i in which.tolist():
         name, kept = slug(scan.pairs[i]), stored.get(slug(scan.pairs[i]))
@@ -73,6 +76,15 @@ def new_points(
             after[pair_name(scan.pairs[i])] = kept
     points = named(scan_series(scan, which, after), names)
     return points, frozenset(points["pair"].unique()) - {names[name] for name in after}
+
+
+def _newest_points(con: duckdb.DuckDBPyConnection, scan: Scan) -> dict[str, datetime]:
+    """Pair -> newest stored point."""
+    interval = literal(scan.params.interval)
+    rows = con.execute(
+        f"SELECT pair, max(ts) FROM calc.pair_series WHERE interval = {interval} GROUP BY pair"
+    ).fetchall()
+    return dict(rows)
 
 
 def named(rows: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
@@ -92,6 +104,12 @@ def stage_rows(con: duckdb.DuckDBPyConnection, found: Found, run_id: str) -> Non
 def write_rows(con: duckdb.DuckDBPyConnection, found: Found, run_id: str, now: datetime) -> None:
     """Writes what is staged and the anomalies; needs an open transaction. now: naive UTC."""
     anomalies.write(con, found.anomalies, run_id, now)
+    if found.stats.height:
+        first = literal(found.stats["fitted_at"].min())
+        con.execute(
+            "DELETE FROM calc.pair_stats AS t USING new_fits AS s WHERE t.pair = s.pair AND t.interval = s.interval "
+            f"AND t.fitted_at = s.fitted_at AND t.fitted_at >= {first}"
+        )
     _insert(con, "calc.pair_stats", "new_fits", found.stats.height)
     if found.whole:
         interval = literals(found.series["interval"].unique())

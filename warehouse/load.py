@@ -15,6 +15,7 @@ import duckdb
 import polars as pl
 
 from warehouse.connect import Location, snapshot, transaction, writer
+from warehouse.spreads import drop_spreads
 from warehouse.stage import frame, insert, literal, literals, scalar, stage
 
 VALUES = ("open", "high", "low", "close", "volume", "turnover", "trades")
@@ -292,6 +293,9 @@ def _insert_bars(con: duckdb.DuckDBPyConnection, table: str, revision: str, batc
 def _revise_bars(
     con: duckdb.DuckDBPyConnection, bounds: tuple[datetime | None, datetime | None], batch: Batch
 ) -> None:
+    first, last = bounds
+    if first is not None and last is not None:
+        drop_spreads(con, first, last)
     con.execute(f"""
         INSERT INTO core.bar_revisions
         SELECT t.*, {literal(batch.known_at)} FROM core.bars AS t SEMI JOIN changed_bars USING (source, symbol, ts)

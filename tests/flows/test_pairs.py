@@ -110,6 +110,37 @@ def test_a_new_bar_adds_a_fit_and_a_point_and_keeps_the_history(lake):
     assert {row[1:] for row in newest} == {(NOON, 0)}
 
 
+@pytest.mark.capability("PAIR-05")
+def test_a_corrected_price_takes_its_spreads_with_it_and_the_next_fit_brings_the_right_ones(lake):
+    right = walks()
+    wrong = {name: close.copy() for name, close in right.items()}
+    wrong["ETHUSDT"][-30:-20] *= 1.06
+    newest = "SELECT pair, max(ts), max(abs(zscore)) FROM pair_series GROUP BY pair ORDER BY pair"
+    load(lake, wrong)
+    run(lake)
+    assert lake.rows(newest)[0][2] > 20
+    busier = bars("ETHUSDT", START, BARS, wrong["ETHUSDT"]).with_columns(volume=pl.col("volume") + 1.0)
+    lake.load(busier, "binance-rest-busier")
+    assert {ts for _, ts, _ in lake.rows(newest)} == {NOON - MINUTE}
+    load(lake, {"ETHUSDT": right["ETHUSDT"]})
+    kept = {pair: (ts, z < 10) for pair, ts, z in lake.rows(newest)}
+    assert kept == {
+        "binance-BTCUSDT~binance-ETHUSDT": (NOON - 31 * MINUTE, True),
+        "binance-BTCUSDT~binance-SOLUSDT": (NOON - MINUTE, True),
+        "binance-ETHUSDT~binance-SOLUSDT": (NOON - 31 * MINUTE, True),
+    }
+    assert run(lake, "run-2").pairs == 2
+    assert run(lake, "run-3").pairs == 0
+    assert lake.rows("SELECT count(*), count(DISTINCT pair) FROM pair_stats") == [(3, 3)]
+    mended = lake.rows("FROM pair_series ORDER BY ALL")
+    with transaction(lake.con, lake.location):
+        lake.con.execute("DELETE FROM calc.pair_series; DELETE FROM calc.pair_stats")
+    run(lake, "run-4")
+    for mine, whole in zip(mended, lake.rows("FROM pair_series ORDER BY ALL"), strict=True):
+        assert mine[:3] == whole[:3]
+        assert mine[3:] == pytest.approx(whole[3:], nan_ok=True)
+
+
 @pytest.mark.capability("PAIR-07")
 def test_correlations_are_symmetric_with_one_on_the_diagonal(lake):
     load(lake, walks())
