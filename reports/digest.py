@@ -130,7 +130,10 @@ def _tiles(facts: Facts) -> list[dict[str, str]]:
     abnormal, stretched = facts["episodes_total"], facts["pairs_total"]
     return [
         _tile(
-            "Abnormal", str(abnormal), f"{facts['episodes_open']} still on", "critical" if abnormal else ""
+            "Abnormal",
+            str(abnormal),
+            f"episode{'' if abnormal == 1 else 's'}, {facts['episodes_open']} still on",
+            "critical" if abnormal else "",
         ),
         _tile("Stretched pairs", str(stretched), "beyond 2 sigma", "high" if stretched else ""),
         _tile(

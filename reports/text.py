@@ -14,6 +14,8 @@ from pipelines.alerts.columns import REFERENCE_OF
 from pipelines.market import slug, utc
 
 NONE = "–"
+SMALLEST = 1e-12
+"""Below it a figure is the rounding of zero."""
 SEVERITIES = ("critical", "high", "medium", "info")
 SEVERITY_MARK = {"critical": "◆", "high": "▲", "medium": "■", "info": "●", "ok": "✓"}
 KIND_NAMES = {
@@ -42,6 +44,13 @@ def number(value: float | None, digits: int = 2) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
+def figure(value: float | None, digits: int = 2) -> str:
+    """As `number`, but never with fewer than three significant digits: of what may be of any size."""
+    if value is None or is_missing(value) or abs(value) < SMALLEST:
+        return number(value, digits)
+    return number(value, max(digits, 2 - math.floor(math.log10(abs(value)))))
+
+
 def signed(value: float | None, digits: int = 2) -> str:
     text = number(value, digits)
     return (
@@ -68,7 +77,10 @@ def compact(value: float | None) -> str:
 
 
 def times(value: float | None) -> str:
-    return NONE if is_missing(value) else f"{number(value, 1)}×"
+    """`8.5×`; below 1 with three significant digits."""
+    if value is None or is_missing(value):
+        return NONE
+    return f"{number(value, 1) if abs(value) >= 1 else figure(value, 1)}×"
 
 
 def against(anomaly: Mapping[str, Any]) -> str:
@@ -170,6 +182,7 @@ def sort_key(value: Any) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
+    "figure": figure,
     "signed": signed,
     "percent": percent,
     "compact": compact,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from pipelines.market import naive
+from pipelines.market import Interval, naive
 
 QUIET = timedelta(minutes=15)
 _RANK = {"critical": 0, "high": 1, "medium": 2, "info": 3}
@@ -79,6 +79,14 @@ def episodes(
         .sort("rank", "badness" if worst_first else "last", descending=[False, True])
         .drop("rank", "badness", "new", "quiet")
     )
+
+
+def begun(started_at: datetime, interval: str | None) -> datetime:
+    """Since when an alert's subject is abnormal: the open of the bar at whose close it started, as an episode's `since`.
+
+    A feed's alert (no interval) began when it started.
+    """
+    return started_at - Interval.parse(interval).delta if interval else started_at
 
 
 def _length() -> pl.Expr:

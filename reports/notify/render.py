@@ -8,11 +8,13 @@ from typing import Any
 from pipelines.alerts.rules import SEVERITIES
 from reports.digest import digest
 from reports.notify.message import SIMULATED, Facts, Message, Site, cleaned, fill
-from reports.notify.wording import Line, alert_line, clock, first_firing, of_many
+from reports.notify.wording import Line, alert_line, clock, of_many
 from reports.text import duration
 
 LATE = timedelta(minutes=3)
 """A message that lay in the outbox for longer says so."""
+MOST_COMMANDS = 5
+"""Alerts of one message whose commands stand below it."""
 _OCCASIONS = {"repeat": "Still firing: ", "escalation": "Not acknowledged: "}
 
 
@@ -46,8 +48,8 @@ def alert_message(
         "held": _held(facts["suppressed"]),
         "late": _late(at, waited, refused),
         "alerts": lines,
-        "first_alert": told[0]["id"] if told else "",
-        "first_firing": first_firing(told),
+        "commands": lines[:MOST_COMMANDS],
+        "uncommanded": len(lines[MOST_COMMANDS:]),
         "links": {"site": site.link("index.html"), "alerts": site.link("alerts/index.html")},
     }
     return Message(

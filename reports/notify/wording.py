@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.alerts.columns import REFERENCE_OF, WORDS
+from pipelines.alerts.episodes import begun
 from pipelines.market import Series, slug, utc
 from reports.notify.message import Facts, Site
 from reports.text import NONE, UNITS, compact, duration, is_missing, kind_name
@@ -21,7 +22,9 @@ _BARS = "▁▂▃▄▅▆▇█"
 class Line:
     """One abnormal thing, in the columns of a message.
 
-    what: "Volume 15m".  against: "412 vs 64.1 usual".  how: "6.4×".  since: "09:12".  note: the rest.
+    what: "Volume 15m".  against: "412 vs 64.1 usual".  how: "6.4×".  note: the rest.
+    since: "09:12", the open of the first bar that was abnormal; when an alert of it fired is in the note.
+    id: of an alert, for the commands about it.
     tone: critical, high, medium, info or resolved; `mark` is its word.
     """
 
@@ -35,6 +38,7 @@ class Line:
     note: str = ""
     spark: str = ""
     link: str | None = None
+    id: str = ""
 
     @property
     def sentence(self) -> str:
@@ -111,9 +115,10 @@ def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
         what=_joined(_label(column, alert), alert.get("interval")),
         against=against,
         how=how,
-        since=clock(alert.get("fired_at") or alert.get("started_at"), today),
-        note=_joined(noted, "" if is_over else _handled(alert, today), by=" · "),
+        since=clock(begun(datetime.fromisoformat(alert["started_at"]), alert.get("interval")), today),
+        note=_joined(_fired(alert, today), noted, "" if is_over else _handled(alert, today), by=" · "),
         link=site.link(f"alerts/{slug(alert['id'])}.html"),
+        id=str(alert["id"]),
     )
 
 
@@ -246,6 +251,13 @@ def _note(alert: Facts, evidence: Facts, is_over: bool, against: str) -> str:
     plain = f"{evidence.get('measured')} {evidence.get('operator')} {number(alert.get('threshold'))}"
     shown = None if expression == plain and against.startswith("limit") else expression
     return _joined(_worst(alert, evidence), f"rule {alert['rule']}", shown, ended, by=" · ")
+
+
+def _fired(alert: Facts, today: datetime) -> str:
+    """When it fired, where that is not when it began: at the close of a bar, or after several."""
+    if not alert.get("fired_at") or not alert.get("interval"):
+        return ""
+    return f"fired {clock(alert['fired_at'], today)}"
 
 
 def _handled(alert: Facts, today: datetime) -> str:

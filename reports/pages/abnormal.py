@@ -10,6 +10,7 @@ import orjson
 import polars as pl
 
 from pipelines.alerts.columns import ANOMALY_OF
+from pipelines.alerts.episodes import begun
 from pipelines.alerts.silences import silence_of, subjects_of
 from pipelines.market import Series, naive
 from reports.pages.shapes import spark
@@ -19,11 +20,13 @@ from reports.text import (
     KIND_NAMES,
     NONE,
     UNITS,
+    figure,
     gap_extent,
     kind_name,
     number,
     quantity,
     signed,
+    times,
     usual,
     usual_of,
 )
@@ -99,7 +102,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "pair": alert["pair"],
         "name": subject_name(snap, key, alert["pair"]),
         "path": subject_path(snap, key, alert["pair"]),
-        "what": f"{kind_name(kind) if kind in KIND_NAMES else alert['rule']} {facts.get('interval') or ''}".strip(),
+        "what": f"{kind_name(kind) if kind in KIND_NAMES else alert['rule']} {alert['interval'] or ''}".strip(),
         "rule": alert["rule"],
         "href": alert_path(alert["id"]),
         "column": kind,
@@ -109,7 +112,7 @@ def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
         "usual": usual(kind, baseline["value"]) if baseline else _limit(kind, alert["threshold"]),
         "measure": quantity(alert["value"], kind) if kind == "volatility" else _measure(kind, alert["value"]),
         "strength": _strength(kind, alert["value"], alert["threshold"]),
-        "since": alert["fired_at"] or alert["started_at"],
+        "since": begun(alert["started_at"], alert["interval"]),
         "acked": alert["acked_at"] is not None,
         "silence": silence_of(snap.options.silences, alert["rule"], names, snap.options.now),
         "is_alert": True,
@@ -172,12 +175,12 @@ def _measure(kind: str, value: float | None) -> str:
     if kind in UNITS:
         return quantity(value, kind)
     if kind in ("volume", "volatility"):
-        return f"{number(value, 1)}×"
+        return times(value)
     if kind == "price_spike":
-        return f"{signed(value, 1)} %" if value is not None else "–"
+        return f"{'+' if value > 0 else ''}{figure(value, 1)} %" if value is not None else NONE
     if kind in ("spread", "corr_break"):
         return f"z {signed(value, 1)}"
-    return number(value, 1)
+    return figure(value, 1)
 
 
 def _strength(kind: str, value: float | None, threshold: float | None) -> float | None:

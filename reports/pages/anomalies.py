@@ -19,6 +19,7 @@ from reports.text import kind_name
 
 MOST_ROWS = 2000
 MOST_GRAVE = 15
+MOST_SPELLS = 200
 
 
 def gravest(anomalies: pl.DataFrame, until: datetime) -> list[dict[str, Any]]:
@@ -38,9 +39,11 @@ def gravest(anomalies: pl.DataFrame, until: datetime) -> list[dict[str, Any]]:
 def index_page(snap: Snapshot, days: list[dict[str, Any]], grave: list[dict[str, Any]]) -> Page:
     start = snap.at - timedelta(days=1)
     recent = snap.anomalies.filter(pl.col("ts") >= start)
+    found = spells(recent, snap.options.widths)
     quarter = start.replace(minute=start.minute // 15 * 15, second=0, microsecond=0) + timedelta(minutes=15)
     model = {
-        "rows": [_spell(snap, row) for row in spells(recent, snap.options.widths)[:200]],
+        "rows": [_spell(snap, row) for row in found[:MOST_SPELLS]],
+        "spells": len(found),
         "total": recent.height,
         "timeline": timeline(snap.anomalies, snap.alerts, quarter, most=24, quiet=snap.bars),
         "by_kind": _by_kind(recent),

@@ -31,7 +31,7 @@ RECIPES = (
     Recipe("What was missing, and what became of it", "SELECT source, symbol, from_ts, to_ts, minutes, state, origin\nFROM gaps\nORDER BY from_ts DESC, source, symbol"),
     Recipe("Bars that a venue corrected after the fact", "SELECT source, symbol, ts, close, volume, revision, known_at, origin\nFROM bars\nWHERE revision > 1\nORDER BY known_at DESC, source, symbol, ts"),
     Recipe("Completeness of each day", "SELECT day, source, sum(expected) AS expected, sum(ok) AS ok, sum(healed) AS healed,\n       sum(no_trade) AS no_trade, sum(missing + lost) AS absent\nFROM coverage\nGROUP BY ALL ORDER BY day DESC, source"),
-    Recipe("Alerts that fired, how long they lasted", "SELECT rule, coalesce(pair, symbol) AS subject, severity, fired_at, resolved_at, resolved_at - fired_at AS lasted\nFROM alerts\nWHERE fired_at IS NOT NULL\nORDER BY fired_at DESC, id"),
+    Recipe("Alerts that fired, how long they lasted", "SELECT rule, coalesce(pair, symbol, source) AS subject, severity, fired_at, resolved_at, resolved_at - fired_at AS lasted\nFROM alerts\nWHERE fired_at IS NOT NULL\nORDER BY fired_at DESC, id"),
     Recipe("Messages that could not be delivered", "SELECT id, channel, state, attempts, last_error, next_try\nFROM deliveries\nWHERE state <> 'sent'\nORDER BY created_at DESC, id"),
     Recipe("The slowest runs", "SELECT run_id, flow, started_at, finished_at - started_at AS took, rows_loaded, lag_s\nFROM runs\nORDER BY took DESC, run_id"),
     Recipe("The tape: newest trades", "SELECT source, symbol, ts, price, qty, side\nFROM trades\nWHERE ts >= (SELECT max(ts) FROM trades) - INTERVAL 5 MINUTE\nORDER BY ts DESC, trade_id DESC"),

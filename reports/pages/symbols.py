@@ -9,9 +9,10 @@ import polars as pl
 
 from pipelines.market import CONTINUOUS, MINUTE, Series
 from reports.options import Limits
+from reports.pages.alerts import alert_row
 from reports.pages.movers import movers
 from reports.pages.overview import pair_row
-from reports.pages.shell import Page, alert_path, day_path, symbol_path
+from reports.pages.shell import Page, day_path, symbol_path
 from reports.pages.spells import spells
 from reports.snapshot import Row, Snapshot
 from reports.text import kind_name
@@ -57,7 +58,7 @@ def symbol_page(
         "panes": panes,
         "stats": snap.figures.get(key, []),
         "at": snap.at,
-        "alerts": [{"severity": a["severity"], "rule": a["rule"], "since": a["fired_at"] or a["started_at"], "href": alert_path(a["id"])} for a in fired],
+        "alerts": [alert_row(snap, alert) for alert in fired],
         "anomalies": [] if flagged is None else _listed(snap, key, flagged)[:40],
         "anomaly_count": 0 if flagged is None else flagged.height,
         "pairs": [pair_row(fit) for fit in snap.newest_fits if key in ((fit["source_y"], fit["symbol_y"]), (fit["source_x"], fit["symbol_x"]))][:6],

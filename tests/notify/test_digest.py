@@ -153,8 +153,19 @@ def test_an_alert_message_says_how_many_were_held_back(alert_row):
     assert "2 of these fired in the cooldown" in message.text
     assert message.link == "https://tape.example/alerts/index.html"
     assert message.lines[0] == (
-        "CRITICAL BTCUSDT Price move 1m: +6.2 % (64,250 vs mean 60,499), since 12:01"
+        "CRITICAL BTCUSDT Price move 1m: +6.2 % (64,250 vs mean 60,499), since 12:00"
     )  # fmt: skip
+    assert "fired 12:01 · rule price" in message.text  # the close of the bar that opened at 12:00
+
+
+def test_a_message_of_two_alerts_has_the_commands_of_each(alert_row):
+    message = render(alert_row["facts"], Site("https://tape.example/"))
+    ids = sorted(alert["id"] for alert in alert_row["facts"]["alerts"])
+    for said in (message.text, Reader(message.html).text):
+        for command in ("alerts ack", "alerts silence", "explain"):
+            assert sorted(re.findall(rf"tapewatch {command} (\w+)", said)) == ids
+    many = [alert_row["facts"]["alerts"][0] | {"id": f"id{n}"} for n in range(7)]
+    assert "2 more: `tapewatch alerts list`" in render(alert_row["facts"] | {"alerts": many}, Site()).text
 
 
 def test_the_gravest_that_fires_comes_first_and_gives_the_subject_its_word(alert_row):

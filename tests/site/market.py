@@ -548,8 +548,8 @@ def alerts() -> pl.DataFrame:
 
 def outbox() -> pl.DataFrame:
     rows = [
-        ("m1", "file", "critical", "sent", 1, None, None, AT - timedelta(minutes=9)),
-        ("m2", "email", "high", "dead", 8, None, "550 5.1.1 no such user", AT - timedelta(hours=3)),
+        ("m1", "file", "binance|critical", "sent", 1, None, None, AT - timedelta(minutes=9)),
+        ("m2", "email", "yahoo|high", "dead", 8, None, "550 5.1.1 no such user", AT - timedelta(hours=3)),
         ("m3", "file", "digest", "sent", 1, None, None, AT - timedelta(minutes=42)),
     ]
     return pl.DataFrame(rows, schema={"id": pl.String, "channel": pl.String, "group_key": pl.String, "state": pl.String, "attempts": pl.Int32, "next_try": pl.Datetime("us"), "last_error": pl.String, "recorded_at": pl.Datetime("us")}, orient="row")  # fmt: skip

@@ -14,6 +14,7 @@ from pipelines.market import Series
 from reports import render
 from reports.options import RuleInForce
 from reports.pages import abnormal, correlations, overview, quality, runs
+from reports.pages.alerts import group_name
 from reports.pages.anomalies import gravest, index_page
 from reports.pages.health import run_summary
 from reports.pages.movers import movers
@@ -217,8 +218,17 @@ def test_the_last_digest_is_read_off_the_newest_file(lake):
     assert abnormal.last_digest(snap) == market.AT.replace(hour=15, minute=0, second=0)
 
 
-def test_an_alert_has_a_page_that_says_how_to_recompute_it(site):
+def test_an_alert_has_a_page_that_tells_it_as_its_message_does_and_how_to_recompute_it(site):
     said = plain(site, "alerts/alert-btc-volume.html")
+    assert (
+        "BTCUSDT Volume 15m: 8.5× (352 vs 41.2 usual), since 2026-11-20 15:04 UTC. It fired at 15:21 and still"
+        in said
+    )
+    assert "volume of each minute from 20 Nov 14:04 to 15:41 UTC" in said
+    assert "Limit 3×" in said
+    assert "Usual volume of this time of the session 41.2; there were 352" in said
+    assert "Bar judged 2026-11-20 15:15:00 UTC, its open" in said
+    assert "was over at 2026-11-20 15:10, after 20 h 39 min." in plain(site, "alerts/alert-tsla-old.html")
     assert "tapewatch explain alert-btc-volume" in said
     assert "FROM ohlcv JOIN indicators USING" in said
     assert "41.2" in said
@@ -241,6 +251,30 @@ def test_a_pair_shows_every_statistic_and_its_verdict(lake, site):
         "cointegrated",
     ):
         assert word in said
+
+
+def test_the_alerts_page_tells_the_window_and_the_group_of_a_message_in_words(site):
+    said = plain(site, "alerts/index.html")
+    assert "BTCUSDT volume 15m 8.5×" in said
+    assert "20 Nov 15:04 fired 15:21" in said
+    assert [group_name(key) for key in ("binance|high", "cross|high", "escalation|yahoo|critical", "digest", None)] == [
+        "Binance, high", "Pairs over two venues, high", "Yahoo, critical, not acknowledged", "Digest", "–"
+    ]  # fmt: skip
+    assert "file Binance, critical ✓ sent" in said
+
+
+def test_an_own_rule_on_a_small_quantity_keeps_its_digits(lake):
+    snap = take(lake[0], options())
+    row = snap.alerts.filter(pl.col("id") == "alert-eth-rsi").with_columns(
+        rule=pl.lit("btc-move"),
+        value=pl.lit(0.05968),
+        threshold=pl.lit(0.004),
+        interval=pl.lit("1m"),
+        evidence=pl.lit('{"column": "ret_log"}'),
+    )
+    (shown,) = [found for found in abnormal.abnormal(replace(snap, alerts=row)) if found["is_alert"]]
+    assert (shown["shown"], shown["usual"], shown["measure"]) == ("0.05968", "limit 0.004", "0.0597")
+    assert shown["since"] == row["started_at"][0] - timedelta(minutes=1)
 
 
 def test_the_cookbook_shows_answers_and_no_query_fails(site):

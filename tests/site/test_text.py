@@ -46,6 +46,12 @@ def test_volumes_are_short():
     ]
 
 
+def test_a_figure_keeps_three_digits_whatever_its_size():
+    said = [text.figure(value, 1) for value in (0.05968, 64250.4, 8.54, -0.00012345, 0.0, 1e-17, None)]
+    assert said == ["0.0597", "64,250.4", "8.54", "−0.000123", "0.0", "0.0", "–"]
+    assert [text.times(value) for value in (8.54, 0.0412)] == ["8.5×", "0.0412×"]
+
+
 def test_times_are_utc_and_say_so():
     at = datetime(2026, 11, 20, 9, 41, 7)
     assert (text.clock(at), text.stamp(at), text.iso(at)) == ("09:41", "20 Nov 09:41", "2026-11-20T09:41:07Z")
@@ -54,7 +60,15 @@ def test_times_are_utc_and_say_so():
 
 @given(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)))
 def test_no_value_at_all_breaks_a_page(value):
-    for said in (text.number, text.signed, text.percent, text.compact, text.times, text.probability):
+    for said in (
+        text.number,
+        text.figure,
+        text.signed,
+        text.percent,
+        text.compact,
+        text.times,
+        text.probability,
+    ):
         assert isinstance(said(value), str)
         assert "nan" not in said(value)
         assert "inf" not in said(value)
