@@ -96,7 +96,9 @@ def test_impossible_bars_of_a_file_are_put_aside_word_for_word(lake: Lake, tmp_p
         8: "2024-03-01T12:05:30Z,100,102,99,101,5,1",
     }
     good = ["2024-03-01T12:00:00Z,100,102,99,101,5,1", "2024-03-01T12:09:00Z,100,102,99,101,5,1"]
-    brought, source, told = imported(lake, tmp_path, [HEADER, good[0], *bad.values(), good[1]], interval="1m")
+    brought, source, told = imported(
+        lake, tmp_path, [HEADER, good[0], *bad.values(), good[1]], interval="1m", with_derive=False
+    )
     assert {line: payload for line, (_, payload) in told.items()} == bad
     reasons = {line: reason for line, (reason, _) in told.items()}
     assert reasons == {
@@ -164,7 +166,7 @@ def test_rows_out_of_order_and_doubled_are_one_series(lake: Lake, tmp_path: Path
     rows = [f"2024-03-01T12:0{n}:00Z,100,102,99,10{n % 2},5,1" for n in range(5)]
     contradicts = "2024-03-01T12:01:00Z,100,102,99,100.5,5,1"
     shuffled = [HEADER, rows[3], rows[0], contradicts, rows[4], rows[2], rows[2], rows[1]]
-    brought, source, told = imported(lake, tmp_path, shuffled)
+    brought, source, told = imported(lake, tmp_path, shuffled, with_derive=False)
     assert loaded_minutes(lake, source) == [0, 1, 2, 3, 4]
     # A file is one statement: it has the word that it said first.
     assert [(line, payload) for line, (_, payload) in told.items()] == [(8, rows[1])]
@@ -174,7 +176,9 @@ def test_rows_out_of_order_and_doubled_are_one_series(lake: Lake, tmp_path: Path
 
 def test_a_file_that_was_cut_loses_its_last_line_only(lake: Lake, tmp_path: Path):
     rows = [f"2024-03-01T12:0{n}:00Z,100,102,99,101,5,1" for n in range(3)]
-    _, source, told = imported(lake, tmp_path, [HEADER, *rows, "2024-03-01T12:03:00Z,100,10"], end="")
+    _, source, told = imported(
+        lake, tmp_path, [HEADER, *rows, "2024-03-01T12:03:00Z,100,10"], end="", with_derive=False
+    )
     assert loaded_minutes(lake, source) == [0, 1, 2]
     assert told == {5: ("truncated line", "2024-03-01T12:03:00Z,100,10")}
 
@@ -183,7 +187,7 @@ def test_a_file_that_was_cut_loses_its_last_line_only(lake: Lake, tmp_path: Path
 def test_a_time_in_a_unit_that_nobody_uses_is_not_guessed(lake: Lake, tmp_path: Path, stamp: str):
     good = ["1709294400,100,102,99,101,5,1", "1709294460,100,102,99,101,5,1"]
     bad = f"{stamp},100,102,99,101,5,1"
-    _, source, told = imported(lake, tmp_path, [HEADER, *good, bad], interval="1m")
+    _, source, told = imported(lake, tmp_path, [HEADER, *good, bad], interval="1m", with_derive=False)
     assert loaded_minutes(lake, source) == [0, 1]
     assert [(line, payload) for line, (_, payload) in told.items()] == [(4, bad)]
 
@@ -192,7 +196,7 @@ def test_a_bar_that_is_not_over_is_no_bar_yet(lake: Lake, tmp_path: Path):
     minute = datetime.now(UTC).replace(second=0, microsecond=0)
     stamps = [minute - timedelta(minutes=n) for n in (3, 2, -1)]
     rows = [f"{ts:%Y-%m-%dT%H:%M:%SZ},100,102,99,101,5,1" for ts in stamps]
-    _, source, told = imported(lake, tmp_path, [HEADER, *rows], interval="1m")
+    _, source, told = imported(lake, tmp_path, [HEADER, *rows], interval="1m", with_derive=False)
     assert len(loaded_minutes(lake, source)) == 2
     assert set(told) == {4}
 
