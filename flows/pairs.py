@@ -31,6 +31,7 @@ from pipelines.analytics.stats import symbol_stats
 from pipelines.market import naive, utc
 from warehouse.clocks import market_clocks, newest_loaded
 from warehouse.connect import transaction, writer
+from warehouse.stage import literal
 
 SHORT_LOOKBACK = 60
 
@@ -133,21 +134,27 @@ def _live(stats: pl.DataFrame, clocks: Mapping[str, datetime]) -> pl.DataFrame:
     return stats.filter(*recent)
 
 
+def most_stretched(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
+    """The cointegrated pairs of a run's own fits, the most stretched first: what the run's artifact shows."""
+    rows = con.execute(
+        "SELECT pair, interval, round(zscore, 2), round(q_bh, 4), round(half_life_bars, 1) FROM calc.pair_stats "
+        f"WHERE run_id = {literal(run_id)} AND is_cointegrated ORDER BY abs(zscore) DESC LIMIT 20"
+    ).fetchall()
+    names = ("pair", "interval", "z", "q", "half-life (bars)")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
 @task(name="fit pairs")
 def fit_pairs(now: datetime | None) -> dict[str, Any]:
     """Reads closes, fits, correlates, judges the pair rules and writes all of it."""
     context = assemble()
     with writing(context) as con:
-        done = run_pairs(context, con, str(flow_run.id or uuid4()), now, scheduled_start())
-        stretched = con.execute(
-            "SELECT pair, interval, round(zscore, 2), round(q_bh, 4), round(half_life_bars, 1) FROM pair_stats "
-            "WHERE is_cointegrated QUALIFY row_number() OVER (PARTITION BY pair, interval ORDER BY fitted_at DESC) = 1 "
-            "ORDER BY abs(zscore) DESC LIMIT 20"
-        ).fetchall()
-    names = ("pair", "interval", "z", "q", "half-life (bars)")
+        run_id = str(flow_run.id or uuid4())
+        done = run_pairs(context, con, run_id, now, scheduled_start())
+        found = most_stretched(con, run_id)
     create_table_artifact(
         key="pairs",
-        table=[dict(zip(names, row, strict=True)) for row in stretched],
+        table=found,
         description=f"{done.pairs} pairs fitted, {done.cointegrated} cointegrated, as of {done.as_of or 'no new bar'}",
     )
     return {"pairs": done.pairs, "cointegrated": done.cointegrated, "alerts": done.alerts}

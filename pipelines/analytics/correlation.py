@@ -47,13 +47,15 @@ def correlations(closes: pl.DataFrame, interval: str, lookback: int) -> pl.DataF
     """Every pair of series, both ways and with itself: interval, lookback, symbol_a, symbol_b, corr, lo, hi,
     n, as_of.
 
-    closes: ts, and one column a series (`source:SYMBOL`), null where it has no final bar; the last
-    `lookback` rows count. Returns are between neighbouring rows and used where both series have them; corr
+    closes: ts, and one column a series (`source:SYMBOL`), null where it has no final bar; the newest
+    `lookback` closes of each series count, as in `pair_stats`. Returns are between neighbouring rows and used where both series have them; corr
     is null, not 0, below MIN_RETURNS of them or for a price that has not moved.
     """
-    closes = closes.sort("ts").tail(lookback)
+    closes = closes.sort("ts")
     names = [name for name in closes.columns if name != "ts"]
-    corr, counts = correlation_matrix(log_returns(closes.select(names).cast(pl.Float64).to_numpy()))
+    prices = closes.select(names).cast(pl.Float64).to_numpy()
+    since_then = np.cumsum(~np.isnan(prices[::-1]), axis=0)[::-1]
+    corr, counts = correlation_matrix(log_returns(np.where(since_then <= lookback, prices, np.nan))[1:])
     low, high = fisher_interval(corr, counts)
     some = {"corr": corr, "lo": low, "hi": high}
     frame = pl.DataFrame(

@@ -14,7 +14,7 @@ from flows.cli.explain_anomaly import explain_anomaly
 from flows.cli.explain_pair import explain_pair, newest_fit
 from flows.cli.lake import rows
 from flows.pair_universe import MOST_KEPT, kept, universe
-from flows.pairs import run_pairs
+from flows.pairs import most_stretched, run_pairs
 from pipelines.analytics.examine import ScanParams, examine
 from pipelines.analytics.panels import panels, wide
 from pipelines.settings_alerts import Channel
@@ -71,8 +71,12 @@ def test_a_planted_pair_is_found_and_a_lone_walk_is_not(lake):
     ]
     assert {row[2:] for row in found} == {(BARS, NOON - MINUTE)}
     assert (done.pairs, done.cointegrated, done.as_of) == (3, 1, aware(NOON - MINUTE))
-    assert lake.rows("SELECT flow, state, rows_in, scheduled_for FROM runs") == [
-        ("pairs", "Completed", 3, NOON)
+    assert [row["pair"] for row in most_stretched(lake.con, "run-p")] == ["binance-BTCUSDT~binance-ETHUSDT"]
+    assert run(lake, "run-without-a-new-bar").pairs == 0
+    assert most_stretched(lake.con, "run-without-a-new-bar") == []
+    assert lake.rows("SELECT flow, state, rows_in, scheduled_for FROM runs ORDER BY rows_in DESC") == [
+        ("pairs", "Completed", 3, NOON),
+        ("pairs", "Completed", 0, NOON),
     ]
 
 
@@ -151,6 +155,25 @@ def test_correlations_are_symmetric_with_one_on_the_diagonal(lake):
     for (a, b), corr in by_pair.items():
         assert corr == pytest.approx(by_pair[b, a])
         assert a != b or corr == 1.0
+
+
+@pytest.mark.capability("PAIR-07")
+def test_a_pairs_correlation_is_that_of_the_matrix_over_a_night_and_a_hole(lake):
+    nights = ((START - 400 * MINUTE, slice(400)), (START + 200 * MINUTE, slice(400, 800)))
+    frames = [
+        bars(symbol, start, 400, close[part], source="yahoo")
+        for symbol, close in walks(count=800).items()
+        for start, part in nights
+    ]
+    hole = (pl.col("symbol") == "SOLUSDT") & (pl.col("ts") == START + 300 * MINUTE)
+    lake.load(pl.concat(frames).filter(~hole), "yahoo-rest-night")
+    run(lake)
+    both = lake.rows("""
+        SELECT p.corr, c.corr, c.n FROM pair_stats AS p JOIN correlations AS c
+          ON c.interval = p.interval AND c.symbol_a = 'yahoo:' || p.symbol_y AND c.symbol_b = 'yahoo:' || p.symbol_x
+        ORDER BY pair""")
+    assert [n for *_, n in both] == [BARS - 2, BARS - 4, BARS - 4]
+    assert all(own == pytest.approx(of_matrix, rel=1e-9) for own, of_matrix, _ in both)
 
 
 @pytest.mark.capability("IND-10")
