@@ -1,8 +1,9 @@
 """Alerts into messages: what is pushed at once, together with what, and how often.
 
 Alerts of one market and severity form a group. A group speaks when it has something new and its cooldown is
-over; what fires meanwhile is held and counted, then told in the next message. What still fires, and nobody
-has acknowledged, is repeated. Severities outside a route wait for the digest. All of it is computed from what
+over; what fires meanwhile is held and counted, then told in the next message. Two rules that fired on one fact
+(the same bar of a series, the same column) speak in the group of the graver. What still fires, and nobody has
+acknowledged, is repeated. Severities outside a route wait for the digest. All of it is computed from what
 the outbox says was told, so nothing is kept beside it.
 """
 
@@ -15,6 +16,7 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any, Literal
 
+from pipelines.alerts.leaders import gravest_first, leaders_of
 from pipelines.alerts.rules import SEVERITIES, Severity
 from pipelines.alerts.silences import Silence, silence_of, subjects_of
 from pipelines.alerts.states import Alert
@@ -22,6 +24,9 @@ from pipelines.market import MINUTE
 
 COOLDOWN = timedelta(minutes=5)
 REPEAT_AFTER = timedelta(hours=4)
+
+ESCALATION = "escalation|"
+"""Before the key of the group whose escalation it is."""
 
 Occasion = Literal["news", "repeat", "escalation"]
 
@@ -90,11 +95,26 @@ def notices(
               if alert.fired_at and alert.severity in route.severities
               and silence_on(alert, silences, wall or now) is None]  # fmt: skip
     found: list[Notice] = []
-    for key, members in groupby(sorted(pushed, key=_order), key=group_key):
+    leaders, said = leaders_of(pushed), _said(told)
+
+    def key_of(alert: Alert) -> str:
+        return group_key(leaders[alert.id])
+
+    ordered = sorted(pushed, key=lambda alert: (key_of(alert), *gravest_first(alert)))
+    for key, members in groupby(ordered, key=key_of):
         group = tuple(members)
-        found += _group_notice(key, group, told.get(key), now, route)
-        found += _escalation(key, group, told.get(f"escalation|{key}"), now, route)
+        found += _group_notice(key, group, told.get(key), said, now, route)
+        found += _escalation(key, group, told.get(f"{ESCALATION}{key}"), now, route)
     return found
+
+
+def _said(told: Mapping[str, Told]) -> dict[str, str]:
+    """The state each alert was last told in, by whichever group: its fact may have been a graver one's."""
+    said: dict[str, str] = {}
+    for key, group in told.items():
+        if not key.startswith(ESCALATION):
+            said |= {name: state for name, state in group.states.items() if said.get(name) != "resolved"}
+    return said
 
 
 def silence_on(alert: Alert, silences: Iterable[Silence], wall: datetime) -> Silence | None:
@@ -135,6 +155,7 @@ def message_id(group: str, channel: str, at: datetime, states: Mapping[str, str]
 
 def facts_of(notice: Notice) -> dict[str, Any]:
     """A notice as JSON-ready facts; `reports` renders them when the message is sent."""
+    leaders = leaders_of(notice.alerts)
     return {
         "kind": "alert",
         "group_key": notice.group_key,
@@ -142,8 +163,12 @@ def facts_of(notice: Notice) -> dict[str, Any]:
         "at": notice.at.isoformat(),
         "suppressed": notice.suppressed,
         "states": notice.states,
-        "alerts": [alert_facts(alert) for alert in notice.alerts],
+        "alerts": [alert_facts(alert) | _same_as(alert, leaders[alert.id]) for alert in notice.alerts],
     }
+
+
+def _same_as(alert: Alert, leader: Alert) -> dict[str, Any]:
+    return {"same_as": leader.rule} if leader.id != alert.id and leader.state == alert.state else {}
 
 
 def alert_facts(alert: Alert) -> dict[str, Any]:
@@ -164,12 +189,16 @@ def alert_facts(alert: Alert) -> dict[str, Any]:
 
 
 def _group_notice(
-    key: str, group: tuple[Alert, ...], told: Told | None, now: datetime, route: Route
+    key: str,
+    group: tuple[Alert, ...],
+    told: Told | None,
+    said: Mapping[str, str],
+    now: datetime,
+    route: Route,
 ) -> list[Notice]:
     if told and timedelta(0) <= now - told.at < route.cooldown:
         return []
-    said = told.states if told else {}
-    news = tuple(alert for alert in group if _is_news(alert, told, route))
+    news = tuple(alert for alert in group if _is_news(alert, told, said, route))
     if news:
         held = sum(1 for alert in news if alert.id not in said and _fell_into_cooldown(alert, told, route))
         return [Notice(key, "news", _spoken_at(news, told, now, route), news, held, route.channels)]
@@ -179,9 +208,8 @@ def _group_notice(
     return []
 
 
-def _is_news(alert: Alert, told: Told | None, route: Route) -> bool:
+def _is_news(alert: Alert, told: Told | None, said: Mapping[str, str], route: Route) -> bool:
     """Firing and not told; or resolved since, if its firing was told or fell into the cooldown."""
-    said = told.states if told else {}
     if said.get(alert.id) == alert.state:
         return False
     was_told = alert.id in said and route.send_resolved
@@ -211,8 +239,4 @@ def _escalation(
         if alert.state == "firing" and not alert.acked_at and alert.id not in said
         and alert.fired_at and now - alert.fired_at >= wait
     )  # fmt: skip
-    return [Notice(f"escalation|{key}", "escalation", now, due, 0, route.escalate_to)] if due else []
-
-
-def _order(alert: Alert) -> tuple[str, int, datetime]:
-    return group_key(alert), SEVERITIES.index(alert.severity), alert.started_at
+    return [Notice(f"{ESCALATION}{key}", "escalation", now, due, 0, route.escalate_to)] if due else []

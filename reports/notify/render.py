@@ -40,8 +40,9 @@ def alert_message(
     at = datetime.fromisoformat(facts["at"])
     told = sorted(facts["alerts"], key=_gravest_first)
     lines = [alert_line(alert, site, at) for alert in told]
+    apart = [line for line, alert in zip(lines, told, strict=True) if not alert.get("same_as")]
     values: dict[str, Any] = {
-        "subject": _subject(facts, lines),
+        "subject": _subject(facts, apart),
         "simulated": SIMULATED if facts.get("simulated") else "",
         "at": f"{at.day} {at:%b %Y, %H:%M} UTC",
         "occasion": _OCCASIONS.get(facts["occasion"], "").removesuffix(": "),
@@ -58,10 +59,10 @@ def alert_message(
         html=fill("alert.html.j2", **values),
         facts=said,
         lines=(
-            *(line.sentence for line in lines),
+            *(line.sentence for line in apart),
             *(text for text in (values["held"], values["late"]) if text),
         ),
-        link=lines[0].link if len(lines) == 1 else values["links"]["alerts"],
+        link=apart[0].link if len(apart) == 1 else values["links"]["alerts"],
     )
 
 

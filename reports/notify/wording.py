@@ -116,7 +116,9 @@ def alert_line(alert: Facts, site: Site, today: datetime) -> Line:
         against=against,
         how=how,
         since=clock(begun(datetime.fromisoformat(alert["started_at"]), alert.get("interval")), today),
-        note=_joined(_fired(alert, today), noted, "" if is_over else _handled(alert, today), by=" · "),
+        note=_joined(
+            _same(alert), _fired(alert, today), noted, "" if is_over else _handled(alert, today), by=" · "
+        ),
         link=site.link(f"alerts/{slug(alert['id'])}.html"),
         id=str(alert["id"]),
     )
@@ -251,6 +253,10 @@ def _note(alert: Facts, evidence: Facts, is_over: bool, against: str) -> str:
     plain = f"{evidence.get('measured')} {evidence.get('operator')} {number(alert.get('threshold'))}"
     shown = None if expression == plain and against.startswith("limit") else expression
     return _joined(_worst(alert, evidence), f"rule {alert['rule']}", shown, ended, by=" · ")
+
+
+def _same(alert: Facts) -> str:
+    return f"the same fact as rule {alert['same_as']} tells" if alert.get("same_as") else ""
 
 
 def _fired(alert: Facts, today: datetime) -> str:

@@ -9,6 +9,7 @@ import polars as pl
 
 from pipelines.alerts.columns import WORDS
 from pipelines.alerts.episodes import begun
+from pipelines.alerts.grouping import ESCALATION
 from pipelines.alerts.silences import silence_of, subjects_of
 from pipelines.market import Interval, Series, utc
 from reports.notify.message import Site
@@ -23,7 +24,6 @@ from reports.text import KIND_NAMES, NONE, kind_name
 AROUND = timedelta(hours=1)
 MOST_MINUTES = 360
 TRAIL_WIDTH, TRAIL_HEIGHT = 640, 96
-ESCALATION = "escalation|"
 
 
 def index_page(snap: Snapshot) -> Page:

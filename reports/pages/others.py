@@ -12,6 +12,9 @@ from reports.pages.shell import Page
 from reports.snapshot import Snapshot
 
 FORMULAS: tuple[tuple[str, str, str], ...] = (
+    ("Times and counts", "since = began = anomalies.ts = the open of the first abnormal bar; an alert fires at a bar's close (alerts.started_at, fired_at)",
+     "A one-minute bar that opens at 19:04 is known, and alerts, at 19:05. Counted are abnormal bars, each window width and kind by itself; a line of the anomalies page "
+     "joins those of one width that follow each other; an episode of a digest joins the widths too, if no pause is over 15 minutes (or two bars)."),
     ("Volume against its baseline", "volume_ratio = volume / median(volume at the same minute of the session, last 20 sessions)",
      "The judged bar and its whole session are never in the sample. Where the minute itself has fewer than 5 sessions, all bars of its half hour of the session stand in, "
      "and the reason says so; fewer than 5 sessions even then: no value. The last half hour of a session that closes early is compared with the last half hours of the others."),

@@ -165,6 +165,27 @@ def test_each_channel_goes_by_its_own_route_and_is_told_apart():
     assert ask(over, 30) == []
 
 
+def test_two_rules_on_one_fact_speak_once_in_the_group_of_the_graver():
+    seen = {"evidence": {"column": "volume_ratio"}}
+    own = replace(alert("own", 2, severity="high"), rule="sol-volume", **seen)
+    built_in = replace(alert("builtin", 2, severity="medium"), **seen)
+    route = Route(severities=at_least("medium"))
+    desk = Desk(route)
+    assert desk.ask([own, built_in], 2) == [("binance|high", "news", ["builtin", "own"], 0)]
+    (row,) = messages(notices([own, built_in], {}, minute(2), route), ["mail"])
+    assert {one["id"]: one.get("same_as") for one in row["facts"]["alerts"]} == {
+        "own": None,
+        "builtin": "sol-volume",
+    }
+    over = replace(own, state="resolved", resolved_at=minute(9), seen_at=minute(9))
+    assert desk.ask([over, built_in], 9) == [("binance|high", "news", ["own"], 0)]
+    assert desk.ask([built_in], 20) == []  # told already, though its group has never spoken
+    ended = replace(built_in, state="resolved", resolved_at=minute(30), seen_at=minute(30))
+    assert desk.ask([ended], 30) == [("binance|medium", "news", ["builtin"], 0)]
+    other_bar = [own, replace(built_in, fired_at=minute(3), started_at=minute(3))]
+    assert [key for key, *_ in Desk(route).ask(other_bar, 3)] == ["binance|high", "binance|medium"]
+
+
 def anomaly(at, kind="volume", severity="medium", ratio=4.0, symbol="BTCUSDT", interval="1m"):
     return {
         "id": f"{kind}{at}{interval}", "source": "binance", "symbol": symbol, "interval": interval,

@@ -168,6 +168,15 @@ def test_a_message_of_two_alerts_has_the_commands_of_each(alert_row):
     assert "2 more: `tapewatch alerts list`" in render(alert_row["facts"] | {"alerts": many}, Site()).text
 
 
+def test_a_rule_that_tells_the_same_fact_is_in_the_mail_but_no_alert_more(alert_row):
+    fires = alert_row["facts"]["alerts"][0]
+    again = fires | {"id": "other", "rule": "mine", "severity": "medium", "same_as": fires["rule"]}
+    message = render(alert_row["facts"] | {"alerts": [again, fires]}, Site("https://tape.example"))
+    assert message.subject.startswith("CRITICAL BTCUSDT Price move 1m: +6.2 %")
+    assert len(message.lines) == 1
+    assert f"the same fact as rule {fires['rule']} tells" in message.text
+
+
 def test_the_gravest_that_fires_comes_first_and_gives_the_subject_its_word(alert_row):
     fires, other = alert_row["facts"]["alerts"]
     over = {**other, "state": "resolved", "resolved_at": alert_row["facts"]["at"]}
