@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipelines.replica import shocks
 from pipelines.replica.clock import Clock
 from pipelines.replica.columns import COLUMNS
 from pipelines.replica.errors import ReplicaError
-from pipelines.replica.faults import Fault, Faults, length
+from pipelines.replica.faults import TAPE, Fault, Faults, length
 from pipelines.replica.instruments import Instrument
 from pipelines.replica.truth import MINUTE_S, Book, Revision, revised_values
 from pipelines.replica.walk import generator
@@ -73,6 +74,8 @@ class Control:
                 self._happen[fault.kind](fault, now)
             except ReplicaError as error:
                 wrong.append(error)
+            except (ValueError, TypeError, KeyError) as error:
+                wrong.append(ReplicaError(f"{fault.kind}: {error}"))
         if wrong:
             raise wrong[0]
 
@@ -134,9 +137,26 @@ class Control:
         value = orjson.loads(request.body or b"{}")
         specs = value if isinstance(value, list) else [value]
         now = self.clock.now()
-        added = [self.faults.add(spec, now).as_dict() for spec in specs]
-        self.apply_due(now)
-        return {"faults": added}
+        self.catch_up(now)
+        added: list[Fault] = []
+        try:
+            for spec in specs:
+                added.append(self.faults.add(spec, now))
+                self._check(added[-1], now)
+            self.apply_due(now)
+        except (ReplicaError, ValueError, TypeError, KeyError):
+            # What was refused is not there: a list of faults stands as a whole or not at all.
+            for fault in added:
+                self.faults.remove(fault.id)
+            raise
+        return {"faults": [fault.as_dict() for fault in added]}
+
+    def _check(self, fault: Fault, now: float) -> None:
+        """Raises ReplicaError or ValueError for a fault of the tape that could not happen when its time comes."""
+        if fault.kind in TAPE:
+            self._everywhere(fault)
+        if fault.kind == "shock":
+            self._shocks(fault, now)
 
     def _remove_faults(self, request: Request) -> dict[str, Any]:
         # What was due has happened, whether anybody had asked since or not: a correction is not taken back.
@@ -174,22 +194,45 @@ class Control:
         return inst
 
     def _everywhere(self, fault: Fault) -> list[Instrument]:
-        """The instruments a tape fault is about; its symbol must be spelled out."""
-        found = [self.book.find(venue, fault.symbol) for venue in self.venues if fault.venue in ("*", venue)]
-        insts = {inst.symbol: inst for inst in found if inst}
-        if not insts:
-            raise ReplicaError(f"{fault.kind} needs a listed symbol, not {fault.symbol!r}")
-        return list(insts.values())
+        """The instruments a tape fault is about, by its globs of venue and symbol; "*" must be meant, and so be written."""
+        venues = [venue for venue in self.venues if fnmatchcase(venue, fault.venue)]
+        if not venues:
+            raise ReplicaError(
+                f"{fault.kind}: no venue is called {fault.venue!r}; there are {', '.join(self.venues)}"
+            )
+        found = [inst for venue in venues for inst in self._named(venue, fault.symbol)]
+        if not found:
+            where = venues[0] if len(venues) == 1 else f"none of {', '.join(venues)}"
+            raise ReplicaError(
+                f"{fault.kind}: {where} lists {'no ' if len(venues) == 1 else ''}{fault.symbol!r}; "
+                f"GET {PREFIX}symbols says what there is"
+            )
+        return list({inst.symbol: inst for inst in found}.values())
+
+    def _named(self, venue: str, pattern: str) -> list[Instrument]:
+        """The venue's instruments that a glob names; a plain name may be one that it does not list."""
+        if not set(pattern) & set("*?["):
+            inst = self.book.find(venue, pattern)
+            return [inst] if inst else []
+        return [
+            inst
+            for symbol in self.book.symbols(venue)
+            if fnmatchcase(symbol, pattern) and (inst := self.book.find(venue, symbol))
+        ]
 
     def _revise(self, fault: Fault, now: float) -> None:
         """`factor`: {column: multiple}, `set`: {column: value}; `ts`: the bar, by default the last closed."""
         ts = fault.params.get("ts")
         minute = now // MINUTE_S * MINUTE_S - MINUTE_S if ts is None else instant(str(ts))
         factors = fault.params.get("factor", {} if "set" in fault.params else {"volume": 1.5})
-        for inst in self._everywhere(fault):
-            bars = self.book.closed(inst, minute, minute + MINUTE_S, now)
+        found = [
+            (inst, self.book.closed(inst, minute, minute + MINUTE_S, now)) for inst in self._everywhere(fault)
+        ]
+        if not any(len(bars) for _, bars in found):
+            raise ReplicaError(f"revise: {fault.symbol} has no closed bar at {minute:.0f}")
+        for inst, bars in found:
             if not len(bars):
-                raise ReplicaError(f"revise: {fault.symbol} has no closed bar at {minute:.0f}")
+                continue
             values = revised_values(bars, factors, fault.params.get("set", {}))
             self.book.revise(inst, Revision(int(bars.ts[0]), now, values))
 
@@ -197,21 +240,36 @@ class Control:
         start, end = (
             instant(str(fault.params.get(name, usual))) for name, usual in (("from", 0), ("to", 4e9))
         )
-        self.book.lose_trades(self._instrument(fault.venue, fault.symbol), start, end)
+        for inst in self._everywhere(fault):
+            self.book.lose_trades(inst, start, end)
 
     def _shock(self, fault: Fault, now: float) -> None:
+        for one in self._shocks(fault, now):
+            self.book.inject(one)
+
+    def _shocks(self, fault: Fault, now: float) -> list[shocks.Shock]:
         """`shock`: volume, jump, volatility or frozen; begins with the first minute not yet begun."""
+        found = []
         kind = fault.params.get("shock", "volume")
         if kind not in shocks.KINDS:
             raise ReplicaError(f"unknown shock {kind!r}; one of {', '.join(shocks.KINDS)}")
+        minutes, size = (_number_of(fault, name) for name in ("minutes", "size"))
         start = int(-(-max(fault.at, now) // MINUTE_S)) * MINUTE_S
         for inst in self._everywhere(fault):
             rng = generator(fault.id, "injected", inst.symbol, start)
             usual = shocks.shock(rng, inst.symbol, kind, start, str(fault.params.get("label", kind)))
-            minutes = fault.params.get("minutes")
-            end = usual.end_s if minutes is None else start + MINUTE_S * int(np.ceil(float(minutes)))
-            size = float(fault.params.get("size", usual.size))
-            self.book.inject(shocks.Shock(inst.symbol, kind, start, end, size, usual.label, True))
+            end = usual.end_s if minutes is None else start + MINUTE_S * int(np.ceil(minutes))
+            much = usual.size if size is None else size
+            found.append(shocks.Shock(inst.symbol, kind, start, end, much, usual.label, True))
+        return found
+
+
+def _number_of(fault: Fault, name: str) -> float | None:
+    value = fault.params.get(name)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise ReplicaError(f"{fault.kind}: {name} = {value!r} is no number") from None
 
 
 def _object(request: Request) -> dict[str, Any]:

@@ -220,6 +220,8 @@ def _parsed(spec: dict[str, Any], now: float, number: int) -> Fault:
         raise ReplicaError(
             f"{kind} takes no {name!r}{_hint(name, known)}; it takes {', '.join(sorted(known))}"
         )
+    if kind in TAPE and not spec.get("symbol"):
+        raise ReplicaError(f'{kind} needs a symbol, such as "BTCUSDT", "BTC*", or "*" for all')
     try:
         return Fault(
             id=number,

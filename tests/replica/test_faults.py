@@ -113,6 +113,31 @@ def test_a_shock_is_labelled_and_felt(replica, client):
     assert min(volumes[-5:]) > 1.5 * max(volumes[:20])
 
 
+def test_a_shock_strikes_all_that_its_globs_name(replica):
+    replica.fault("shock", venue="binance*", symbol="[BE]T[CH]USDT", shock="jump", size=0.06, minutes=3)
+    struck = [one for one in replica.ask("labels", to=NOON_MS + 3_600_000)["labels"] if one["injected"]]
+    assert {(one["symbol"], one["kind"], one["size"]) for one in struck} == {
+        ("BTCUSDT", "jump", 0.06), ("ETHUSDT", "jump", 0.06),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({}, "shock needs a symbol"),
+        ({"symbol": "BTCUSDT", "venue": "binanse*"}, "no venue is called 'binanse"),
+        ({"symbol": "NOPE", "venue": "yahoo"}, "yahoo lists no 'NOPE'"),
+        ({"symbol": "BTCUSDT", "size": "big"}, "size = 'big' is no number"),
+        ({"symbol": "BTCUSDT", "minutes": "x"}, "minutes = 'x' is no number"),
+        ({"symbol": "BTCUSDT", "shock": "zzz", "at": "+5m"}, "one of volume, jump, volatility, frozen"),
+    ],
+)
+def test_a_fault_that_is_refused_is_not_there(replica, spec, words):
+    with pytest.raises(ReplicaError, match=words):
+        replica.fault("shock", **spec)
+    assert replica.ask("faults") == {"faults": [], "log": []}
+
+
 def test_a_skewed_clock_is_the_venues_own(replica, client):
     replica.fault("clock_skew", venue="binance", seconds=90)
     assert client.get("/api/v3/time").json()["serverTime"] == NOON_MS + 90_000
@@ -159,6 +184,7 @@ def test_a_correction_that_was_due_stays_when_the_faults_are_taken_away_before_a
         ({"kind": "status", "cuont": 3}, "did you mean 'count'"),
         ({"kind": "slow", "for": "5 minutes"}, "not an interval"),
         ({"kind": "slow", "at": "noon"}, "slow"),
+        ({"kind": "shock"}, "shock needs a symbol"),
     ],
 )
 def test_a_fault_that_cannot_be_understood_says_why(spec, words):
