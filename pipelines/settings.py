@@ -60,20 +60,30 @@ DEFAULT_SOURCES: list[dict[str, Any]] = [
 
 
 class ConfigError(TapewatchError):
-    """The configuration cannot be used; carries every problem found, and the settings as far as they go."""
+    """The configuration cannot be used; carries every problem found, and the settings as far as they go.
+
+    numbers: of each list of tables (`source`, `rule`) the places in the file of those in `readable`.
+    """
 
     exit_code = 2
 
-    def __init__(self, problems: list[Problem], readable: Settings | None = None) -> None:
+    def __init__(
+        self,
+        problems: list[Problem],
+        readable: Settings | None = None,
+        numbers: Mapping[str, list[int]] | None = None,
+    ) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
         self.readable = readable
+        self.numbers = numbers or {}
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything a user can set. Paths are absolute, symbols upper case, times are timedeltas.
 
+    doubled: what a list of the file names twice, in words; it counts once.
     fault: what is wrong with the file now, where these are the settings that it held before.
     """
 
@@ -97,6 +107,7 @@ class Settings:
     channels: tuple[Channel, ...] = table((), Channel, name="channel", many=True)
     digest: Digest = table(Digest(), Digest)
     path: Path | None = None
+    doubled: tuple[str, ...] = field(default=(), repr=False, compare=False)
     fault: str = field(default="", compare=False)
     places: Places = field(default_factory=lambda: Places(Place("default")), repr=False, compare=False)
 
@@ -108,7 +119,7 @@ class Settings:
         for section in ("sources", "rules", "channels"):
             items = getattr(self, section)
             names = Counter(item.name for item in items)
-            for name in (name for name, count in names.items() if count > 1):
+            for name in (name for name, count in names.items() if name and count > 1):
                 last = max(index for index, item in enumerate(items) if item.name == name)
                 yield (
                     (section[:-1], last, "name"),
@@ -164,22 +175,16 @@ def _build(
     reader = Reader(places, environ, base)
     settings = reader.build(Settings, raw)
     if reader.problems or settings is None:
-        raise ConfigError(reader.problems, settings and _readable(settings, raw, places))
+        readable = settings and replace(settings, places=places)
+        raise ConfigError(reader.problems, readable, reader.numbers)
     return replace(
         settings,
         data_dir=_absolute(settings.data_dir, places.of(("data_dir",)), base),
         site_dir=_absolute(settings.site_dir, places.of(("site_dir",)), base),
         path=file,
+        doubled=tuple(reader.doubled),
         places=places,
     )
-
-
-def _readable(settings: Settings, raw: dict[str, Any], places: Places) -> Settings:
-    """Faulty settings for whoever checks more of them: lists with a table missing are left out, as its number tells
-    a table's line."""
-    sources = settings.sources if len(settings.sources) == len(raw["source"]) else ()
-    rules = settings.rules if len(settings.rules) == len(raw.get("rule", ())) else ()
-    return replace(settings, places=places, sources=sources, rules=rules)
 
 
 def _file(path: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
@@ -41,6 +42,10 @@ class Reader:
         self.environ = environ
         self.base = base
         self.problems: list[Problem] = []
+        self.doubled: list[str] = []
+        """What lists name twice, where that counts once, in words."""
+        self.numbers: dict[str, list[int]] = {}
+        """Of each list of tables, which of them could be made."""
 
     def report(self, path: Path_, shown: str, bad: SettingError) -> None:
         """Notes a problem at `path`; the line of a plain secret is not repeated."""
@@ -50,7 +55,10 @@ class Reader:
         self.problems.append(Problem(place.origin, shown, bad.what, bad.allowed, next(iter(close), ""), line))
 
     def build(self, kind: type[T], raw: Any, path: Path_ = (), shown: str = "") -> T | None:
-        """The section `kind` out of `raw`; None where a required key is missing or the table is no table."""
+        """The section `kind` out of `raw`; None where a required key is missing or the table is no table.
+
+        A required key that cannot be read is a problem, and left to its default for whoever checks the rest.
+        """
         table = self._table(raw, path, shown)
         if table is None:
             return None
@@ -62,7 +70,7 @@ class Reader:
                 self._value(made, item, table[name], (*path, name), _dotted(shown, name))
             elif item.metadata.get("required"):
                 self.report(path, _dotted(shown, name), SettingError("missing", f"{name} = ..."))
-        if any(item.metadata.get("required") and item.name not in made for item in known.values()):
+        if any(item.metadata.get("required") and name not in table for name, item in known.items()):
             return None
         section = kind(**made)
         # The whole is checked whatever its parts are like: what else is wrong must not wait for the next look.
@@ -101,9 +109,17 @@ class Reader:
                 made[item.name] = value
             return
         try:
-            made[item.name] = self._bound(item.metadata["read"](raw))
+            value = made[item.name] = self._bound(item.metadata["read"](raw))
         except SettingError as bad:
             self.report(path, shown, bad)
+            return
+        if isinstance(raw, list) and isinstance(value, tuple) and len(value) < len(raw):
+            words = Counter(str(one).upper() for one in raw)
+            self.doubled += [
+                f"{shown}: {word} stands there {times} times; it counts once"
+                for word, times in words.items()
+                if times > 1
+            ]
 
     def _many(self, kind: type[T], raw: Any, path: Path_, shown: str) -> tuple[T, ...]:
         if not isinstance(raw, list):
@@ -115,6 +131,7 @@ class Reader:
         for index, table in enumerate(raw):
             label = table.get("name", f"[{index + 1}]") if isinstance(table, dict) else f"[{index + 1}]"
             built.append(self.build(kind, table, (*path, index), _dotted(shown, str(label))))
+        self.numbers[shown] = [index for index, section in enumerate(built) if section is not None]
         return tuple(section for section in built if section is not None)
 
     def _bound(self, value: Any) -> Any:

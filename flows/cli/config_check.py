@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 
 from flows.cli.call import Injected, in_force
 from flows.cli.series import stranger
@@ -29,7 +30,7 @@ def check(*, call: Injected) -> int:
     except ConfigError as error:
         settings, problems = None, error.problems
         if error.readable:
-            problems = [*problems, *deeper_problems(error.readable)]
+            problems = [*problems, *deeper_problems(error.readable, error.numbers)]
     warnings = [*missing_secrets(settings), *doubts(settings)] if settings else []
     if call.json:
         print_json({"ok": not problems, "problems": [vars(p) for p in problems], "warnings": warnings})
@@ -40,17 +41,28 @@ def check(*, call: Injected) -> int:
     return 2 if problems else 0
 
 
-def deeper_problems(settings: Settings) -> Iterator[Problem]:
-    """Calendars no exchange has, conditions no rule can be."""
-    for index, source in enumerate(settings.sources):
+def deeper_problems(
+    settings: Settings, numbers: Mapping[str, Sequence[int]] | None = None
+) -> Iterator[Problem]:
+    """Calendars no exchange has, conditions no rule can be.
+
+    numbers: of `source` and `rule` the places in the file, where some of its tables are missing.
+    """
+    at = numbers or {}
+    for index, source in zip(at.get("source", count()), settings.sources, strict=False):
         for calendar in (source.calendar, *(name for _, name in source.calendars)):
             try:
                 check_calendar(calendar)
             except CalendarError as error:
                 yield _problem(
-                    settings, ("source", index, "calendar"), f"source.{source.name}.calendar", error
+                    settings,
+                    ("source", index, "calendar"),
+                    f"source.{source.name or f'[{index + 1}]'}.calendar",
+                    error,
                 )
-    for index, rule in enumerate(settings.rules):
+    for index, rule in zip(at.get("rule", count()), settings.rules, strict=False):
+        if not rule.when:
+            continue
         try:
             rule_from(rule.table())
         except RuleError as error:
@@ -81,6 +93,11 @@ def doubts(settings: Settings) -> Iterator[str]:
         if channel.kind == "webhook" and not channel.secret:
             yield f'channel.{channel.name}: without secret = "env:NAME" what it sends is not signed'
     names = [str(Series(source.name, symbol)) for source in settings.sources for symbol in source.symbols]
+    yield from settings.doubled
+    if not isinstance(settings.pairs.universe, str):
+        for leg in dict.fromkeys(leg for pair in settings.pairs.universe for leg in pair):
+            if fault := stranger(leg, names):
+                yield f"pairs.universe: {fault}; until a file brings its bars, no pair is made of it"
     for rule in settings.rules:
         for pattern in rule.on:
             if fault := stranger(pattern, names):

@@ -125,6 +125,27 @@ def test_config_check_knows_calendars_rules_and_secrets(
     assert "NOT_SET_HERE is not set" in answer["warnings"][0]
 
 
+def test_config_check_looks_behind_a_misspelt_adapter_and_knows_who_is_paired(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    misspelt = '[[source]]\nname = "binanse"\nsymbols = ["BTCUSDT"]\ncalendar = "XNYX"\n'
+    yahoo = '[[source]]\nname = "yahoo"\nsymbols = ["AAPL", "MSFT", "aapl"]\n'
+    (home / "mine.toml").write_text(misspelt + yahoo + 'calendar = "XNYZ"\n')
+    assert main(["config", "check", "--config", "mine.toml"]) == 2
+    shown = capsys.readouterr().out
+    assert 'mine.toml:2: source.binanse.name: no adapter is called "binanse"' in shown
+    assert "mine.toml:4: source.[1].calendar: no calendar is called 'XNYX'" in shown
+    assert "mine.toml:8: source.yahoo.calendar: no calendar is called 'XNYZ'" in shown
+    pairs = '[pairs]\nuniverse = [["yahoo:AAPL", "yahoo:NOPE"], ["MSFT", "AAPL"]]\n'
+    (home / "mine.toml").write_text(pairs + yahoo)
+    assert main(["config", "check", "--config", "mine.toml"]) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert [line.partition(";")[0] for line in warnings] == [
+        "warning: source.yahoo.symbols: AAPL stands there 2 times",
+        "warning: pairs.universe: yahoo:NOPE fits no series here",
+    ]
+
+
 def test_config_check_sees_what_is_behind_the_first_mistake_and_what_does_nothing(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
