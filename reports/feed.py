@@ -6,9 +6,11 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from reports.options import SiteOptions
+from reports.pages.abnormal import evidence
+from reports.pages.alerts import told
 from reports.pages.shell import alert_path
 from reports.snapshot import Snapshot
-from reports.text import full_time, iso, number
+from reports.text import full_time, iso
 
 MOST_ENTRIES = 50
 
@@ -32,9 +34,10 @@ def _title(options: SiteOptions) -> str:
 
 
 def _entry(row: dict[str, Any]) -> str:
-    subject = row["pair"] or row["symbol"] or row["source"] or ""
-    title = f"{row['severity']}: {subject} {row['rule']}" + (" (resolved)" if row["resolved_at"] else "")
-    said = f"{row['rule']} on {subject}: value {number(row['value'], 4)}, limit {number(row['threshold'], 4)}, fired {full_time(row['fired_at'])}"
+    line = told(row, evidence(row), row["fired_at"])
+    title = f"{row['severity']}: {line.name} {line.what}" + (" (resolved)" if row["resolved_at"] else "")
+    against = f" ({line.against})" if line.against else ""
+    said = f"{line.name} {line.what}: {line.how}{against}; rule {row['rule']}, fired {full_time(row['fired_at'])}"
     href = quoteattr(alert_path(row["id"]).removeprefix("alerts/"))
     return (
         f"<entry><id>urn:tapewatch:alert:{escape(row['id'])}</id><title>{escape(title)}</title>"

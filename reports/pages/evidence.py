@@ -10,10 +10,8 @@ from pipelines.alerts.columns import WORDS
 from reports.text import full_time
 
 LABELS: Mapping[str, str] = {
-    "expression": "Condition",
     "clear": "Ends when",
     "subject": "Judged on",
-    "interval": "Window",
     "ts": "Bar judged",
     "started_at": "Began at the close of",
     "bars": "Bars in a row before it fired",
@@ -29,7 +27,7 @@ SUBJECTS = {
     "feed": "each minute of a feed",
 }
 TOLD_ELSEWHERE = frozenset(
-    "rule column operator value threshold worst end sql baseline columns series".split()
+    "rule expression interval column operator value threshold worst end sql baseline columns series".split()
 )
 MOST_SERIES = 60
 

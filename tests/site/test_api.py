@@ -233,6 +233,8 @@ def test_the_feed_is_atom_with_one_entry_an_alert(site):
     for entry in feed.findall(f"{atom}entry"):
         assert (site / "alerts" / entry.find(f"{atom}link").get("href")).is_file()
     assert "SIMULATED" in feed.findtext(f"{atom}title")
+    said = [entry.findtext(f"{atom}summary") for entry in feed.findall(f"{atom}entry")]
+    assert "BTCUSDT Volume 15m: 8.5× (352 vs 41.2 usual); rule volume, fired 2026-11-20 15:21:00 UTC" in said
 
 
 def test_the_metrics_are_prometheus_text(site):

@@ -257,6 +257,7 @@ def test_the_alerts_page_tells_the_window_and_the_group_of_a_message_in_words(si
     said = plain(site, "alerts/index.html")
     assert "BTCUSDT volume 15m 8.5×" in said
     assert "20 Nov 15:04 fired 15:21" in said
+    assert "2,976 min" in said
     assert [group_name(key) for key in ("binance|high", "cross|high", "escalation|yahoo|critical", "digest", None)] == [
         "Binance, high", "Pairs over two venues, high", "Yahoo, critical, not acknowledged", "Digest", "–"
     ]  # fmt: skip
