@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from flows.cli.call import Injected, UsageError
 from flows.cli.lake import context_of
-from flows.cli.sql_answers import Format, run_all
-from flows.cli.sql_shell import shell
+from flows.cli.sql_answers import Format
+from flows.cli.sql_shell import piped, shell
 from flows.context import reading
 
 
@@ -49,4 +49,4 @@ def sql(
         text = query or sys.stdin.read()
         if not text.strip():
             raise UsageError('no SQL came in; write tapewatch sql "SELECT ..."')
-        run_all(con, text, form, output)
+        piped(con, text, form, output)

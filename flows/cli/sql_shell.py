@@ -6,7 +6,7 @@ import contextlib
 import readline
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows.cli.lake import Connection, close_to
@@ -20,8 +20,14 @@ HELP = """\
 .tables           the public views
 .columns VIEW     a view's columns and their types
 .quit             leave (also Ctrl-D)
+help, \\?, \\d, \\d VIEW, \\q, exit and quit alone on a line do the same.
 Anything else is SQL and ends with ; over as many lines as it needs. Tab completes names. Nothing can be changed.
 Start with: SELECT * FROM latest_price;"""
+TWINS = {
+    "help": ".help", "\\?": ".help", "\\h": ".help", "\\d": ".tables", "\\dt": ".tables",
+    "quit": ".quit", "exit": ".quit", "\\q": ".quit",
+}  # fmt: skip
+"""What other shells call these commands, alone on a line."""
 WORDS = (
     *("SELECT", "FROM", "WHERE", "GROUP BY", "ALL", "ORDER BY", "LIMIT", "JOIN", "LEFT", "USING", "HAVING"),
     *(
@@ -43,7 +49,7 @@ def shell(con: Connection, history: Path, form: Format) -> None:
     """Reads statements until the end of input; an error is told and the shell goes on."""
     with _readline(con, history):
         print("Tapewatch's warehouse, read-only; .help tells more")
-        for text in statements():
+        for text in statements(_typed):
             started = time.perf_counter()
             try:
                 if not text.startswith("."):
@@ -57,27 +63,60 @@ def shell(con: Connection, history: Path, form: Format) -> None:
                 print(f"error: {error}")
 
 
-def statements() -> Iterator[str]:
-    """What is typed, one complete statement (or .command) at a time."""
+def piped(con: Connection, text: str, form: Format, output: Path | None = None) -> None:
+    """What came through a pipe, .commands among its statements; TapewatchError at the first that fails."""
+    lines = text.splitlines()
+    if not any(_command(line) for line in lines):
+        run_all(con, text, form, output)
+        return
+    rest = iter([*lines, ";"])
+    for part in statements(lambda goes_on: next(rest, None)):
+        if not part.startswith("."):
+            run_all(con, part, form, output)
+        elif not dotted(con, part):
+            return
+
+
+def statements(read: Callable[[bool], str | None]) -> Iterator[str]:
+    """One complete statement (or .command) at a time.
+
+    read: the next line, told whether a statement goes on; None at the end. KeyboardInterrupt drops what was begun.
+    """
     lines: list[str] = []
     while True:
         try:
-            line = input("      ...> " if lines else "tapewatch> ")
-        except EOFError:
-            print()
-            return
+            line = read(bool(lines))
         except KeyboardInterrupt:
             print()
             lines.clear()
             continue
-        if not lines and (not line.strip() or line.lstrip().startswith(".")):
-            if line.strip():
-                yield line.strip()
-            continue
-        lines.append(line)
-        if line.rstrip().endswith(";"):
-            yield "\n".join(lines)
-            lines.clear()
+        if line is None:
+            return
+        if not lines and (command := _command(line)):
+            yield command
+        elif lines or line.strip():
+            lines.append(line)
+            if line.rstrip().endswith(";"):
+                yield "\n".join(lines)
+                lines.clear()
+
+
+def _typed(goes_on: bool) -> str | None:
+    try:
+        return input("      ...> " if goes_on else "tapewatch> ")
+    except EOFError:
+        print()
+        return None
+
+
+def _command(line: str) -> str:
+    """The .command that a line is, by its own name or by that of other shells; empty for SQL."""
+    words = line.strip().rstrip(";").split()
+    if not words or words[0].startswith("."):
+        return line.strip() if words else ""
+    if words[0] == "\\d" and len(words) == 2:
+        return f".columns {words[1]}"
+    return TWINS.get(words[0].lower(), "") if len(words) == 1 else ""
 
 
 def dotted(con: Connection, text: str) -> bool:

@@ -67,18 +67,21 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def last_runs(stored: list[Row], prefect: list[Row]) -> list[Row]:
-    """The runs that began last, the newest first: Prefect's word on their state, the warehouse's on what they did.
+    """The runs that began last, the newest first: Prefect's word on their state, the warehouse's on what they did and how
+    long that took. Prefect counts the start of the process as well: it is asked only where the warehouse has no row.
 
     stored: rows of `runs`.  prefect: Prefect's runs as `_prefect_runs` gives them, with the same ids.
     """
     known = {row["run_id"]: row for row in stored}
-    found = {row["run_id"]: {**known.get(row["run_id"], {}), **_known(row)} for row in prefect}
+    found = {row["run_id"]: _together(known.get(row["run_id"], {}), row) for row in prefect}
     every = {**known, **found}.values()
     return [_complete(row) for row in sorted(every, key=lambda row: row["started_at"], reverse=True)[:RUNS]]
 
 
-def _known(row: Row) -> Row:
-    return {name: value for name, value in row.items() if value is not None}
+def _together(stored: Row, prefect: Row) -> Row:
+    said = {name: value for name, value in prefect.items() if value is not None}
+    timed = {name: stored[name] for name in ("started_at", "took_s") if stored.get(name) is not None}
+    return {**stored, **said, **timed}
 
 
 def _complete(row: Row) -> Row:

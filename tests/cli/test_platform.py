@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -155,7 +155,8 @@ def test_a_run_has_its_flows_name_and_what_it_did_while_the_server_answers() -> 
     prefect = [
         {"run_id": "b", "flow": "minute", "scheduled_for": at.replace(minute=42), "started_at": at.replace(minute=42),
          "took_s": 0.0, "state": "Running"},
-        {"run_id": "a", "flow": "minute", "scheduled_for": at, "started_at": at, "took_s": 2.25, "state": "Completed"},
+        {"run_id": "a", "flow": "minute", "scheduled_for": at, "started_at": at - timedelta(seconds=2), "took_s": 4.5,
+         "state": "Completed"},
     ]  # fmt: skip
     lines = [
         run_line(row, datetime(2026, 11, 27, 9, 42, 5, tzinfo=UTC)) for row in last_runs(stored, prefect)

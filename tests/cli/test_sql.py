@@ -69,6 +69,10 @@ def test_statements_come_through_a_pipe(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 1 AS one;\nSELECT 2 AS two;\n"))
     assert tapewatch("sql", "--format", "csv").out == "one\n1\ntwo\n2\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(".columns gaps\nSELECT 1 AS one;\n\nSELECT\n2 AS two\n"))
+    said = tapewatch("sql", "--format", "csv").out
+    assert "from_ts" in said
+    assert said.endswith("one\n1\ntwo\n2\n")
     monkeypatch.setattr("sys.stdin", io.StringIO("  \n"))
     assert tapewatch("sql").code == 2
 
@@ -102,8 +106,9 @@ def test_the_shell_reads_statements_over_lines_and_survives_errors(
             "  AS answer;",
             "SELECT nope;",
             ".nothing",
-            ".columns gaps",
-            ".quit",
+            "\\d gaps",
+            "help",
+            "exit",
             "SELECT 99;",
         ]
     )
@@ -117,6 +122,7 @@ def test_the_shell_reads_statements_over_lines_and_survives_errors(
     assert 'error: Binder Error: Referenced column "nope"' in shown
     assert "error: .nothing: no such command" in shown
     assert "from_ts" in shown
+    assert shown.count("Start with:") == 1
     assert "99" not in shown
     assert {"bars", "dev_20_pct", ".tables"} <= set(names)
     assert (lake / "history").is_file()
