@@ -187,11 +187,15 @@ def pair_line(pair: Facts, site: Site, today: datetime) -> Line:
         what=_joined("Spread", pair.get("interval")),
         against=_joined(back, odds, by=", "),
         how=f"z {signed(pair.get('zscore'))}",
-        since=clock(pair.get("fitted_at"), today),
-        note=f"correlation {number(pair.get('corr'), 2)}" if pair.get("corr") is not None else "",
+        since="",
+        note=_joined(_correlation(pair), f"fitted {clock(pair.get('fitted_at'), today)}", by=" · "),
         spark=spark(pair.get("spark") or ()),
         link=site.link(f"pairs/{legs[0].slug}~{legs[1].slug}.html"),
     )
+
+
+def _correlation(pair: Facts) -> str:
+    return f"correlation {number(pair.get('corr'), 2)}" if pair.get("corr") is not None else ""
 
 
 def _joined(*parts: str | None, by: str = " ") -> str:

@@ -73,9 +73,12 @@ def _still_on(snap: Snapshot) -> pl.DataFrame:
     return snap.watched_anomalies.filter(until >= snap.at).sort("ts", descending=True, maintain_order=True)
 
 
-def kind_of(alert: Row) -> str:
-    """The kind of anomaly that an alert is about: of the column its rule reads; the column where there is none."""
-    column = str(evidence(alert).get("column") or alert["rule"] or "")
+def kind_of(alert: Row, facts: dict[str, Any] | None = None) -> str:
+    """The kind of anomaly that an alert is about: of the column its rule reads; the column where there is none.
+
+    facts: its evidence, where that has been read already.
+    """
+    column = str((evidence(alert) if facts is None else facts).get("column") or alert["rule"] or "")
     return ANOMALY_OF.get(column, column)
 
 
@@ -90,7 +93,7 @@ def evidence(alert: Row) -> dict[str, Any]:
 
 def _from_alert(snap: Snapshot, alert: Row) -> dict[str, Any]:
     facts = evidence(alert)
-    kind = kind_of(alert)
+    kind = kind_of(alert, facts)
     key = Series(alert["source"] or "", alert["symbol"] or "")
     baseline = facts.get("baseline") or {}
     observed = baseline.get("observed", alert["value"])

@@ -11,7 +11,7 @@ from pipelines.alerts.columns import WORDS
 from pipelines.alerts.episodes import begun
 from pipelines.alerts.grouping import ESCALATION
 from pipelines.alerts.silences import silence_of, subjects_of
-from pipelines.market import Interval, Series, utc
+from pipelines.market import Series, utc
 from reports.notify.message import Site
 from reports.notify.wording import Line, alert_line
 from reports.pages.abnormal import evidence, kind_of, subject_name, subject_path
@@ -77,20 +77,22 @@ def alert_row(snap: Snapshot, alert: Row) -> dict[str, Any]:
     end = alert["resolved_at"] or snap.at
     names = [alert["id"], *subjects_of(alert["source"], alert["symbol"], alert["pair"])]
     quiet = silence_of(snap.options.silences, alert["rule"], names, snap.options.now)
-    facts, column = evidence(alert), kind_of(alert)
+    facts = evidence(alert)
+    kind, column = kind_of(alert, facts), str(facts.get("column"))
     window = alert["interval"] or ""
+    since = begun(alert["started_at"], window)
     return alert | {
-        "kind": column,
-        "what": f"{kind_name(column) if column in KIND_NAMES else alert['rule']} {window}".strip(),
+        "kind": kind,
+        "what": f"{kind_name(kind) if kind in KIND_NAMES else alert['rule']} {window}".strip(),
         "window": window,
-        "width_s": Interval.parse(window).seconds if window else 0,
-        "since": begun(alert["started_at"], window),
+        "width_s": (alert["started_at"] - since).total_seconds(),
+        "since": since,
         "name": subject_name(snap, key, alert["pair"]),
         "path": subject_path(snap, key, alert["pair"]),
         "href": alert_path(alert["id"]),
         "lasted": None if not alert["fired_at"] else end - alert["fired_at"],
         "silence": quiet if alert["state"] != "resolved" else None,
-        "unit": WORDS[column].unit if (column := str(facts.get("column"))) in WORDS else "",
+        "unit": WORDS[column].unit if column in WORDS else "",
         "evidence": None,
     }
 
@@ -111,7 +113,8 @@ def trail(snap: Snapshot, row: dict[str, Any]) -> dict[str, Any] | None:
     if bars is None:
         return None
     since, until = row["since"], row["resolved_at"] or snap.at
-    shown = bars.filter(pl.col("ts").is_between(since - AROUND, until + AROUND / 2)).tail(MOST_MINUTES)
+    begin, end = (bars["ts"].search_sorted(moment) for moment in (since - AROUND, until + AROUND / 2))
+    shown = bars[begin:end].tail(MOST_MINUTES)
     of = "volume" if row["kind"] == "volume" else "close"
     line = spark(shown[of].to_list(), TRAIL_WIDTH, TRAIL_HEIGHT)
     if line is None or shown["ts"][0] > since:

@@ -65,6 +65,7 @@ def test_both_alerts_and_every_episode_stand_in_one_digest(facts):
         assert "2 bars, worst 11:31, over since 12:01" in said
         assert "z +3.42" in said
         assert "half-life 22.4 bars" in said
+        assert "correlation 0.83 · fitted 11:59" in said
         assert "check close_jump on bars failed: 2 rows" in said
         assert "2 runs, 1 failed (heal), median 3.2 s; 3,000 rows loaded." in said
         assert "SOLUSDT" not in said
