@@ -10,6 +10,8 @@ from flows.runs import Tally
 from pipelines.ingest import Ingested
 from warehouse.load import Loaded
 
+COUNTS = ("rows_loaded", "rows_revised", "rows_quarantined", "windows", "anomalies")
+
 
 @dataclass
 class Brought:
@@ -34,6 +36,15 @@ class Brought:
     problems: list[str] = field(default_factory=list)
     silent: list[tuple[str, pl.DataFrame]] = field(default_factory=list)
     """Source -> minutes (symbol, ts) that it listed without a value."""
+    by_source: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of a backfill, COUNTS source by source."""
+
+    def counts(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in COUNTS}
+
+    def note(self, source: str, before: dict[str, int]) -> None:
+        """What has come since `before` (`counts` of then) is of this source."""
+        self.by_source[source] = {name: count - before[name] for name, count in self.counts().items()}
 
     def add(self, rows_in: int, loaded: Loaded) -> None:
         self.rows_in += rows_in

@@ -78,7 +78,7 @@ def _backfill(
     stores = context.stores(con, run_id)
     done, total = 0, sum(len(plan.work) for plan in plans)
     for plan, fetched in [(plan, chunks.Fetched(plan.work)) for plan in plans]:
-        problems = len(brought.problems)
+        problems, before = len(brought.problems), brought.counts()
         for chunk, got in fetched:
             if progress:
                 progress(done, total, str(chunk))
@@ -88,6 +88,7 @@ def _backfill(
             if progress:
                 progress(done, total, f"{plan.feed.source.name} windows, indicators, anomalies")
             _follow_up(con, context, run_id, plan, brought, problems)
+        brought.note(plan.feed.source.name, before)
     if progress:
         progress(total, total, "done")
     return brought

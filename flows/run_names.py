@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipelines.market import utc
 MOMENTS = ("at", "now")
 TOLD = ("action", "name", "file", "source", "symbol", "symbols", "start", "end")
 """Parameters that tell one run from another, in this order."""
+SPANS = ("start", "end")
 LONGEST = 120
 
 
@@ -37,6 +39,9 @@ def named(flow: str, scheduled: datetime, parameters: Mapping[str, Any]) -> str:
 def _word(name: str, value: Any) -> str:
     if isinstance(value, datetime):
         return _minute(value)
+    if name in SPANS and isinstance(value, str):
+        with suppress(ValueError):
+            return _minute(datetime.fromisoformat(value))
     if name == "file":
         return Path(value).name
     return ",".join(value) if isinstance(value, list) else str(value)

@@ -69,6 +69,8 @@ def test_a_killed_backfill_goes_on_where_it_stopped(
     assert half > 0
     again = history.backfill(lake.con, lake.context, "run-2", start, NOW, "binance")
     assert (again.chunks_known, again.rows_loaded) == (2, 2 * 1440 - half)
+    assert again.by_source["binance"]["rows_loaded"] == again.rows_loaded
+    assert again.by_source["binance"]["windows"] == again.windows > 0
     assert_complete(lake, replica, "binance", ("BTCUSDT",))
     whole = "SELECT count(*), min(minutes) FROM calc.windows WHERE is_complete"
     assert lake.rows(whole) == [(48 * 12, 5)]

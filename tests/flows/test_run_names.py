@@ -29,6 +29,11 @@ NOON = datetime(2026, 3, 10, 12, 0, 30, tzinfo=UTC)
             },
             "digest 2026-03-10T12:00Z binance BTCUSDT,ETHUSDT 2026-03-01T00:00Z",
         ),
+        (
+            {"start": "2026-03-01", "end": "2026-03-02T06:00:00+01:00"},
+            "digest 2026-03-10T12:00Z 2026-03-01T00:00Z 2026-03-02T05:00Z",
+        ),
+        ({"start": "last tuesday"}, "digest 2026-03-10T12:00Z last tuesday"),
         ({"file": "/home/ann/bars.csv", "source": "x"}, "digest 2026-03-10T12:00Z bars.csv x"),
     ],
 )
