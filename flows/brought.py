@@ -64,11 +64,19 @@ class Brought:
         self.silent.append((result.source, result.silent))
         self.problems += sorted({failure.detail for failure in result.failures})
 
+    def derived(self) -> str:
+        """`24 windows, 1 anomaly`"""
+        windows, anomalies = self.windows == 1, self.anomalies == 1
+        return (
+            f"{self.windows:,} window{'' if windows else 's'}, "
+            f"{self.anomalies:,} anomal{'y' if anomalies else 'ies'}"
+        )
+
     def tell(self, tally: Tally) -> None:
         """Into the run's row in `runs`."""
         tally.rows_in, tally.rows_loaded = self.rows_in, self.rows_loaded + self.rows_revised
         tally.rows_quarantined = self.rows_quarantined
-        told = f"{self.chunks_known} of {self.chunks} chunks known, {self.windows} windows, {self.anomalies} anomalies"
+        told = f"{self.chunks_known} of {self.chunks} chunks known, {self.derived()}"
         if self.rows_timeless:
             told += f", {self.rows_timeless} refused rows without a readable time"
         tally.detail = "; ".join([told, *self.problems])[:500]

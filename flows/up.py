@@ -85,7 +85,8 @@ class Platform:
         if not self.settings.prefect.api_url:
             self._start("server", [*_python("prefect"), "server", "start", "--host", self.host,
                                    "--port", str(prefect_port)], environment)  # fmt: skip
-            _say("Prefect server starting (its database is made on the first start)")
+            is_new = not (Path(environment["PREFECT_HOME"]) / "prefect.db").exists()
+            _say("Prefect server starting" + " (its database is made first)" * is_new)
         first = self._start("first", _python("flows.first"), environment, console=True)
         self.settings.site_dir.mkdir(parents=True, exist_ok=True)
         with open_server(self.settings.site_dir, self.settings.site.host, site_port) as files:

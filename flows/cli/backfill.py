@@ -103,7 +103,7 @@ def _tell(as_json: bool, done: dict[str, Brought]) -> int:
             print(
                 f"{name}: {brought.rows_loaded:,} bars loaded, {brought.rows_revised:,} revised, "
                 f"{brought.rows_quarantined:,} quarantined; {brought.chunks_known} of {brought.chunks} chunks were "
-                f"there already; {brought.windows:,} windows, {brought.anomalies:,} anomalies"
+                f"there already; {brought.derived()}"
             )
         for problem in brought.problems:
             print(f"{name}: {problem}", file=sys.stderr)

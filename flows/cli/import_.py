@@ -119,7 +119,7 @@ def _tell(file: Path, run_id: str, brought: Brought, refused: list[Row]) -> None
     if brought.chunks and brought.chunks_known == brought.chunks:
         print("this file was imported before: no change")
     if brought.windows or brought.anomalies:
-        print(f"derived: {brought.windows:,} windows, {brought.anomalies:,} anomalies")
+        print(f"derived: {brought.derived()}")
     for reason in refused[:REASONS]:
         line = f", first in line {reason['first_line']}" if reason["first_line"] is not None else ""
         detail = f" ({reason['detail']})" if reason["detail"] else ""

@@ -22,6 +22,8 @@ def test_what_came_is_told_source_by_source():
         "binance: 120 bars loaded, 0 revised, 0 quarantined, 24 windows, 0 anomalies",
         "yahoo: 1,390 bars loaded, 0 revised, 0 quarantined, 0 windows, 0 anomalies",
     ]
+    assert Brought(windows=1, anomalies=1).derived() == "1 window, 1 anomaly"
+    assert brought.derived() == "24 windows, 0 anomalies"
     assert [row["source"] for row in table_of(brought)] == ["binance", "yahoo"]
 
 
