@@ -23,7 +23,7 @@ from reports.text import (
     figure,
     gap_extent,
     kind_name,
-    number,
+    probability,
     quantity,
     signed,
     times,
@@ -254,7 +254,7 @@ def _pair_events(snap: Snapshot, start: datetime) -> list[dict[str, Any]]:
             continue
         if old["is_cointegrated"] != fit["is_cointegrated"]:
             word = "became cointegrated" if fit["is_cointegrated"] else "lost cointegration"
-            text = f"{word} (p {number(old['p_max'], 3)} → {number(fit['p_max'], 3)})"
+            text = f"{word} (p {probability(old['p_max'])} → {probability(fit['p_max'])})"
             name = f"{fit['symbol_y']} / {fit['symbol_x']}"
             events.append(_event(fit["fitted_at"], name, text, "medium", f"pairs/{pair_slug(fit)}.html"))
     if len(events) <= MOST_PAIR_EVENTS:

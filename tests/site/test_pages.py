@@ -210,6 +210,14 @@ def test_events_since_the_digest_are_newest_first_and_many_pairs_are_one_line(la
     assert "resolved" in texts
     assert "pairs changed their verdict" in texts
     assert "gap of 4 min healed" in texts
+    tiny = pl.when(pl.col("age") == 2).then(4e-7).otherwise(0.71).alias("p_max")
+    pair = snap.fits.filter(pl.col("age") == 2, pl.col("is_cointegrated")).row(0, named=True)["pair"]
+    changed = snap.fits.filter(pl.col("pair") == pair).with_columns(tiny, fitted_at=pl.lit(snap.at))
+    changed = changed.with_columns(is_cointegrated=pl.col("age") == 2)
+    (told,) = [
+        e["text"] for e in abnormal.since(replace(snap, fits=changed), market.AT) if "lost" in e["text"]
+    ]
+    assert told == "lost cointegration (p < 0.0001 → 0.7100)"
 
 
 def test_the_last_digest_is_read_off_the_newest_file(lake):
