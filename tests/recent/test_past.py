@@ -18,7 +18,7 @@ from tests.lakes import Lake, bars_of, lake_like, new_lake
 from warehouse.asked import SPAN_SCHEMA, note_asked
 from warehouse.compact import compact
 from warehouse.connect import transaction
-from warehouse.stage import literals
+from warehouse.stage import literal, literals
 
 START = datetime(2026, 3, 9, 12)
 MINUTE = timedelta(minutes=1)
@@ -153,6 +153,31 @@ def test_others_who_write_bars_send_the_minute_to_the_lake_and_upkeep_does_not(l
     lake.derive()
     assert not go_on(lake, 122, past)
     assert go_on(lake, 123)
+
+
+def test_a_price_that_the_minute_corrects_takes_its_spreads_along(lake: Lake):
+    pair, newest = "binance-ABC~binance-XYZ", START + 120 * MINUTE
+    assert go_on(lake, 120)
+    fit = {"pair": pair, "interval": "1m", "fitted_at": newest, "source_y": "binance", "symbol_y": "ABC"}
+    fit |= {"source_x": "binance", "symbol_x": "XYZ"}
+    with transaction(lake.con, lake.context.location):
+        lake.con.execute(f"INSERT INTO calc.pair_stats BY NAME SELECT {named(fit)}")
+        for n in range(115, 121):
+            point = {"pair": pair, "interval": "1m", "ts": START + n * MINUTE, "zscore": float(n)}
+            lake.con.execute(f"INSERT INTO calc.pair_series BY NAME SELECT {named(point)}")
+    known = "SELECT max(ts), count(*) FROM pair_series"
+    assert go_on(lake, 121)
+    assert lake.rows(known) == [(newest, 6)]
+    fixed = minutes(119, 123).with_columns(
+        close=pl.when(pl.col("ts") == START + 120 * MINUTE).then(107.0).otherwise("close")
+    )
+    work = lake.minute([fixed], {"binance": START + 123 * MINUTE}, lake.past("binance"))
+    assert [change.changed.height for change in work.changes] == [1]
+    assert lake.rows(known) == [(START + 119 * MINUTE, 5)]
+
+
+def named(row: dict[str, object]) -> str:
+    return ", ".join(f"{literal(value)} AS {name}" for name, value in row.items())
 
 
 def test_a_source_that_has_brought_nothing_yet_keeps_no_other_from_going_on(lake: Lake):
