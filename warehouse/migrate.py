@@ -178,22 +178,25 @@ def _statistics(con: duckdb.DuckDBPyConnection, location: Location, known: Mappi
 def _views(
     con: duckdb.DuckDBPyConnection, location: Location, hidden: frozenset[str], known: Mapping[str, str]
 ) -> list[str]:
-    """Creates the views whose text is new. A view's digest is kept in ops.migrations under `view:NAME`."""
+    """Creates the views and macros whose text is new. Digests are in ops.migrations, as `view:NAME`, `macro:NAME`."""
     texts = {
         path.name.removesuffix(".sql").removeprefix("zz_"): path.read_text() for path in _folder("views")
     }
     public = [c for c in _columns(con, "calc.indicators") if c not in hidden and c != "run_id"]
     listed = ", ".join(f'"{name}"' for name in public)
     texts = {"indicators": f"SELECT {listed} FROM calc.indicators", **texts}
+    macros = {f"macro:{path.name.removesuffix('.sql')}": path.read_text() for path in _folder("macros")}
+    wanted = {f"view:{name}": text for name, text in texts.items()} | macros
     # A view on a view keeps the columns it saw when it was made, so one new text renews all.
-    if all(known.get(f"view:{name}") == _digest(text) for name, text in texts.items()):
+    if all(known.get(name) == _digest(text) for name, text in wanted.items()):
         return []
     with transaction(con, location):
         for name, text in texts.items():
             con.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
-        fresh = [(f"view:{name}", text) for name, text in texts.items()]
-        _record(con, [(name, text) for name, text in fresh if known.get(name) != _digest(text)])
-    return [f"view:{name}" for name in texts]
+        for text in macros.values():
+            con.execute(text)
+        _record(con, [(name, text) for name, text in wanted.items() if known.get(name) != _digest(text)])
+    return list(wanted)
 
 
 def _record(con: duckdb.DuckDBPyConnection, applied: Iterable[tuple[str, str]]) -> None:

@@ -6,6 +6,7 @@ from urllib.request import urlopen
 from xml.etree import ElementTree
 
 import jsonschema
+import numpy as np
 import orjson
 import polars as pl
 import pytest
@@ -177,6 +178,29 @@ def test_statistics_are_those_of_the_closes_they_name(lake, site):
     closes = pl.Series([close for (close,) in lake[0].execute(last).fetchall()])
     assert (told["n"], told["min"], told["max"]) == (closes.len(), closes.min(), closes.max())
     assert (told["mean"], told["std"]) == pytest.approx((closes.mean(), closes.std()))
+
+
+@pytest.mark.capability("API-02", "API-08", "API-12", "API-13")
+def test_what_an_http_api_takes_as_parameters_a_macro_takes_as_arguments(lake, site):
+    def told(sql):
+        return lake[0].execute(sql).fetchall()
+
+    ticks = told("SELECT trade_id FROM ticks_last('binance:btcusdt', 100)")
+    assert ticks == [(row["trade_id"],) for row in load(site, f"api/ticks/{S}.json")["rows"]]
+    (stats,) = load(site, f"api/stats/{S}.json")["rows"]
+    names = ("n", "mean", "std", "min", "max", "volume", "return")
+    (mine,) = told(f"SELECT {', '.join(names)} FROM stats('BTCUSDT', {stats['lookback']})")
+    assert mine == pytest.approx([stats[name] for name in names])
+    assert told("SELECT n FROM stats('BTCUSDT', 60, width := '5m')") == [(60,)]
+    matrix = {(a, b): (corr, n) for a, b, corr, n in told("SELECT symbol_a, symbol_b, corr, n FROM corr_matrix(['btcusdt', 'binance:ETHUSDT'], 20)")}  # fmt: skip
+    returns = told("""SELECT a.ret_log, b.ret_log FROM ohlcv AS a JOIN ohlcv AS b USING (source, interval, ts)
+        WHERE a.symbol = 'BTCUSDT' AND b.symbol = 'ETHUSDT' AND interval = '1m' ORDER BY ts DESC LIMIT 20""")
+    corr, n = matrix["binance:BTCUSDT", "binance:ETHUSDT"]
+    assert (corr, n) == (pytest.approx(np.corrcoef(np.array(returns).T)[0, 1]), 20)
+    assert [matrix[pair][0] for pair in sorted(matrix)] == [1.0, corr, pytest.approx(corr), 1.0]
+    spread = told("SELECT * FROM spread('BTCUSDT', 'ETHUSDT', 100)")
+    assert spread == told("FROM pair_series WHERE pair = 'binance:BTCUSDT~binance:ETHUSDT' AND interval = '1m' ORDER BY ts DESC LIMIT 100")  # fmt: skip
+    assert len(spread) == 100
 
 
 @pytest.mark.capability("API-03", "API-06", "API-15")
