@@ -99,6 +99,8 @@ def compose(config: ChannelConfig, envelope: Envelope, message: Message) -> Emai
     mail["List-Id"] = f"Tapewatch {message.facts.get('kind', 'message')}s <tapewatch.{domain}>"
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
+    # A subject that is folded beside an encoded word arrives with a space more; the longest line that SMTP allows is not.
+    mail.policy = mail.policy.clone(max_line_length=998)
     return mail
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -138,6 +139,15 @@ def test_a_retry_after_may_be_a_date(sending, receiver):
 def test_nobody_listening_comes_again_and_a_bad_address_does_not(sending):
     assert isinstance(sending("webhook", url="http://127.0.0.1:1"), Retry)
     assert isinstance(sending("webhook", url="ftp://127.0.0.1"), Dead)
+
+
+def test_a_subject_arrives_letter_by_letter(client, tmp_path, message):
+    subject = "[SIMULATED DATA] HIGH BTCUSDT / ETHUSDT Spread z 1m: z +2.51 (limit ±2), since 20:16 and more to come"
+    with posting() as box:
+        options = {"host": box.host, "port": box.port, "from": "t@x.org", "to": "a@x.org"}
+        channel = senders([ChannelConfig("mine", "email", options, {}.get)], client, tmp_path)["mine"].channel
+        assert channel.send(ENVELOPE, replace(message, subject=subject)) == Sent()
+    assert [mail["Subject"] for mail in box.mails] == [subject]
 
 
 def test_mail_arrives_with_both_parts_and_its_headers(sending, message):
