@@ -53,21 +53,13 @@ class Siege:
     def end(self) -> list[str]:
         """A last run in peace; then everything is stopped. What did not come back, in words."""
         self.replica.heal()
-        if (state := self._undisturbed()) != "COMPLETED":
+        if (state := self.platform.minute(PATIENCE_S)) != "COMPLETED":
             self.wrong.append(f"the run after the siege is {state}")
         self.wrong += [f"run {run['name']} stays {run['state_type']}" for run in self._stuck()]
         if code := self.platform.stop():
             self.wrong.append(f"the platform stopped with {code}")
         self.wrong += [f"left behind: {command}" for command in self._left_behind()]
         return self.wrong
-
-    def _undisturbed(self) -> str:
-        """How a run in peace ends; one that met the schedule's own run gave way to it, and is asked for again."""
-        for _ in range(3):
-            state = self.platform.outcome(self.platform.trigger("minute"), PATIENCE_S)
-            if state != "CANCELLED":
-                break
-        return state
 
     def stop(self) -> None:
         self.platform.kill()

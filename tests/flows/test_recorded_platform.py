@@ -68,9 +68,8 @@ def test_the_flows_load_exactly_the_recorded_bars(
         platform.wait_for("Tapewatch is running", 120)
         for exchange in exchanges:
             exchange.clock.advance(60)
-        minute = platform.trigger("minute")
         history = platform.trigger("backfill", start="2013-10-07T00:00:00Z", source="yahoo")
-        assert [platform.outcome(run, 90) for run in (minute, history)] == ["COMPLETED", "COMPLETED"]
+        assert [platform.minute(90), platform.outcome(history, 90)] == ["COMPLETED", "COMPLETED"]
     finally:
         platform.stop()
     until = datetime(2023, 3, 11, 7, 14)
