@@ -14,9 +14,9 @@ from pydantic import Field
 
 from flows import history
 from flows.brought import Brought
-from flows.cli.times import moment
 from flows.context import assemble, writing
 from flows.run_names import run_name
+from flows.times import moment
 from warehouse.errors import TapewatchError
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]

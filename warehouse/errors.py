@@ -9,5 +9,11 @@ class TapewatchError(Exception):
     exit_code = 1
 
 
+class UsageError(TapewatchError):
+    """What was typed cannot be understood. Exit code 2."""
+
+    exit_code = 2
+
+
 class WarehouseError(TapewatchError):
     """The warehouse cannot do what was asked."""

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from flows.cli.call import Call, UsageError, split_globals
+from flows.cli.call import Call, split_globals
 from flows.cli.commands import make_app
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 
 INTERRUPTED = 130
 TOLD = (

@@ -11,19 +11,19 @@ from cyclopts import Parameter
 
 from flows import orders
 from flows.alerting import orders_of, rules_of
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import Connection, Row, close_to, context_of
 from flows.cli.series import every_series, stranger
 from flows.cli.tables import print_json, show, table
-from flows.cli.times import deadline
 from flows.context import Context, reading, writing
 from flows.orders import catalogue_of
+from flows.times import deadline
 from pipelines.alerts.history import Orders
 from pipelines.alerts.preview import episodes_of
 from pipelines.alerts.preview import preview as played
 from pipelines.alerts.rules import Catalogue, Rule, RuleError, built_in, rule_from, table_of
 from pipelines.alerts.states import Alert
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 from warehouse.stage import frame, literal, literals, scalar
 
 Severity = Literal["critical", "high", "medium", "info"]

@@ -12,14 +12,15 @@ from cyclopts import Parameter
 
 from flows import orders
 from flows.alerting import rules_of
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import Connection, Row, context_of
 from flows.cli.series import every_series, stranger
 from flows.cli.tables import print_json, show
-from flows.cli.times import deadline
 from flows.context import Context, reading, writing
+from flows.times import deadline
 from pipelines.alerts.history import read_orders
 from pipelines.alerts.silences import Silence
+from warehouse.errors import UsageError
 
 SHOWN = ("id", "match", "state", "until", "reason", "author", "since")
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from flows import orders
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import Connection, close_to, context_of, rows
 from flows.cli.tables import print_json, show
 from flows.context import reading, writing
 from pipelines.market import naive
 from warehouse import outbox
 from warehouse.connect import transaction
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 from warehouse.stage import literal
 
 State = Literal["pending", "firing", "resolved", "all"]

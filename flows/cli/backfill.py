@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flows import history
 from flows.brought import Brought
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import close_to, context_of
 from flows.cli.tables import print_json
-from flows.cli.times import moment
 from flows.context import writing
 from flows.runs import own_id
+from flows.times import moment
 from pipelines.settings import Settings
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from flows import logs
 from flows.in_force import settings_in_force
 from pipelines.settings import Settings, load
-from warehouse.errors import TapewatchError
+from warehouse.errors import UsageError
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 EPILOGUE = (
@@ -22,12 +22,6 @@ EPILOGUE = (
     "--json (tables as JSON), --log-level debug|info|warning|error. "
     "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."
 )
-
-
-class UsageError(TapewatchError):
-    """The command line cannot be understood."""
-
-    exit_code = 2
 
 
 @dataclass

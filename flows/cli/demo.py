@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.cli.call import Injected
-from flows.cli.times import whole_minutes
+from flows.times import whole_minutes
 from flows.up import Wanted, start
 
 

@@ -10,8 +10,8 @@ import duckdb
 
 from flows.cli.finding import Finding, fail, ok, warn
 from flows.cli.lake import Connection, feed_lags, rows
-from flows.cli.times import ago
 from flows.context import Context, reading
+from flows.times import ago
 from pipelines import landing
 from warehouse.errors import TapewatchError
 from warehouse.stage import scalar

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flows.cli.finding import Finding, fail, ok, warn
-from flows.cli.times import ago
 from flows.context import Context
 from flows.prefect_api import PrefectApi
 from flows.processes import free_port
+from flows.times import ago
 from pipelines.ingest import Feed
 from pipelines.sources.base import SourceError
 from warehouse.errors import TapewatchError

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import context_of
 from flows.cli.series import stored_series, stranger
 from flows.cli.tables import print_json
-from flows.cli.times import moment
 from flows.context import reading
+from flows.times import moment
+from warehouse.errors import UsageError
 from warehouse.export import FORMATS, export_view
 
 Format = Literal["csv", "parquet", "json"]

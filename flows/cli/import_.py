@@ -7,13 +7,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from flows.brought import Brought
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import Connection, Row, context_of, rows
 from flows.cli.tables import print_json
 from flows.context import writing
 from flows.user_files import import_file
 from pipelines.market import Interval
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 from warehouse.stage import literal
 
 REASONS = 5

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from cyclopts import Parameter
 
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import Connection, Row, context_of
 from flows.cli.series import named, stored_series
 from flows.cli.tables import print_json, table
@@ -21,7 +21,7 @@ from pipelines.analytics.examine import ScanParams, examine
 from pipelines.analytics.fits import fit
 from pipelines.analytics.panels import wide
 from pipelines.market import Interval, Series
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 from warehouse.stage import frame, literal, literals
 
 SPARE = 20

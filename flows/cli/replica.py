@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.cli.call import Injected, UsageError
-from flows.cli.times import moment
+from flows.cli.call import Injected
+from flows.times import moment
 from pipelines.replica.server import ReplicaConfig, serve
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 
 
 def replica(

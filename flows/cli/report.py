@@ -5,10 +5,10 @@ from __future__ import annotations
 from flows.cli.call import Injected
 from flows.cli.lake import context_of
 from flows.cli.tables import print_json
-from flows.cli.times import moment
 from flows.context import reading
 from flows.report import run_report
 from flows.runs import own_id
+from flows.times import moment
 
 
 def report(*, at: str = "", call: Injected) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from flows.cli.call import Injected
 from flows.cli.lake import context_of
 from flows.cli.tables import print_json, spelt
-from flows.cli.times import moment
 from flows.context import writing
 from flows.runs import own_id
+from flows.times import moment
 
 Flow = Literal["minute", "daily", "report", "digest", "maintenance", "pairs", "quality", "heal"]
 STEPS = {

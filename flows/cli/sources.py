@@ -10,8 +10,8 @@ from typing import Any
 from flows.cli.call import Injected
 from flows.cli.lake import context_of, feed_lags
 from flows.cli.tables import show
-from flows.cli.times import ago
 from flows.context import Context, reading
+from flows.times import ago
 from pipelines.secrets import SecretError
 from pipelines.settings import Settings
 from pipelines.settings_sources import Source

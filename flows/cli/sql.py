@@ -8,11 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.call import Injected, UsageError
+from flows.cli.call import Injected
 from flows.cli.lake import context_of
 from flows.cli.sql_answers import Format
 from flows.cli.sql_shell import piped, shell
 from flows.context import reading
+from warehouse.errors import UsageError
 
 
 def sql(

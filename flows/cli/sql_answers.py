@@ -12,10 +12,9 @@ from typing import Any, Literal
 import duckdb
 import orjson
 
-from flows.cli.call import UsageError
 from flows.cli.lake import Connection
 from flows.cli.tables import table
-from warehouse.errors import TapewatchError
+from warehouse.errors import TapewatchError, UsageError
 
 Format = Literal["table", "csv", "json", "parquet"]
 SHOWN = 1000

@@ -10,11 +10,11 @@ from typing import Any
 from flows.cli.call import Injected
 from flows.cli.lake import Connection, Row, context_of, feed_lags, rows
 from flows.cli.tables import print_json, table
-from flows.cli.times import ago
 from flows.collection import status_of
 from flows.context import Context, reading
 from flows.prefect_api import PrefectApi
 from flows.run_lock import holder_of
+from flows.times import ago
 from pipelines.market import naive
 from pipelines.settings import Settings
 

@@ -7,8 +7,8 @@ import signal
 import time
 
 from flows.cli.call import Injected
-from flows.cli.times import whole_minutes
 from flows.run_lock import holder_of
+from flows.times import whole_minutes
 from flows.up import Wanted, start
 from warehouse.errors import TapewatchError
 

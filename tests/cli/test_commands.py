@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from flows.cli.call import UsageError, split_globals
+from flows.cli.call import split_globals
 from flows.cli.commands import COMMANDS, GROUPS
+from warehouse.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = [[name] for name in COMMANDS] + [

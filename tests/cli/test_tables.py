@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from flows.cli.call import Call, UsageError
+from flows.cli.call import Call
 from flows.cli.tables import show
-from flows.cli.times import moment
+from flows.times import moment
+from warehouse.errors import UsageError
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 ROWS = [

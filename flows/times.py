@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from flows.cli.call import UsageError
 from pipelines.market import utc
 from pipelines.settings_values import SettingError, duration
+from warehouse.errors import UsageError
 
 
 def moment(text: str, option: str, now: datetime | None = None) -> datetime:
